@@ -1,0 +1,1 @@
+"""How Lastmetre is run: on one machine (`deploy.local`) and elsewhere."""

@@ -1,0 +1,1 @@
+"""What the three services have in common: mechanism and vocabulary, no rule of the business."""

@@ -1,0 +1,74 @@
+"""What dispatch announces: in whose hands people are, and what happens to visits.
+
+Both topics are partitioned by the community the case was opened in, and stay there.
+"""
+
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+from shared.contracts.envelope import Message
+from shared.contracts.vocabulary import HandKind, VisitOutcome, VisitStatus
+
+HANDS = "dispatch.hands.v1"
+VISITS = "dispatch.visits.v1"
+
+
+class HandChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person came into somebody's hands (`kind`, `due`), or out of them (`kind` None)."""
+
+    resident: str
+    revision: int
+    kind: HandKind | None = None
+    due: datetime | None = None
+
+
+class HandsChanged(Message, frozen=True, omit_defaults=True):
+    """Hands of one round that changed in one transaction; the newest `revision` of each wins."""
+
+    topic: ClassVar[str] = HANDS
+    type: ClassVar[str] = "lastmetre.dispatch.hands_changed.v1"
+
+    round: str
+    hands: list[HandChange]
+
+
+class VisitSample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The swab taken at a door; `sample` and `result` ids are made by the team's device (R19)."""
+
+    sample: str
+    sampled_at: datetime
+    tube_code: str | None = None
+
+
+class VisitChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One visit moved on. `before` None: it was just made.
+
+    `community` is the one the visit was made in and never changes, so its figures stay in one
+    partition.
+    """
+
+    visit: str
+    resident: str
+    community: str
+    revision: int
+    before: VisitStatus | None
+    after: VisitStatus
+    outcome: VisitOutcome | None = None
+    team: str | None = None
+    at: datetime | None = None
+    sample: VisitSample | None = None
+
+
+class VisitsChanged(Message, frozen=True, omit_defaults=True):
+    """Visits of one round that changed in one transaction."""
+
+    topic: ClassVar[str] = VISITS
+    type: ClassVar[str] = "lastmetre.dispatch.visits_changed.v1"
+
+    round: str
+    visits: list[VisitChange]
+
+
+MESSAGES = (HandsChanged, VisitsChanged)
