@@ -1,0 +1,1 @@
+"""Tests of how Lastmetre is run on one machine: people, imports, the demo, the CLI."""
