@@ -1,0 +1,405 @@
+"""The consumer: applies every record of a producer once, from Kafka or from the producer itself.
+
+Two ways in, one way to apply. Kafka's records come as they are fetched; a sweep compares the
+producers' heads with what is applied and pulls whatever Kafka did not bring: after a gap, a wipe, a
+rebalance, with the broker down, for a new consumer. Both end in `_apply`: lock the position, judge
+the records, hand runs of one type to their handler, advance, commit.
+
+    HANDLERS: Handlers = {RoundOpened: flow.open_cases, RollChanged: flow.settle}
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+import httpx
+import msgspec
+import structlog
+from prometheus_client import Counter, Gauge
+
+from shared import positions
+from shared.contracts import dispatch, registry
+from shared.contracts.envelope import Event, Message, Record, registered
+from shared.database import Database, Transaction
+from shared.errors import TransientError
+from shared.kafka import KafkaSettings, Subscriber
+from shared.outbox import NIL, ConsumerPosition, Head, Heads, Pulled, ReportedPosition
+from shared.positions import Position, Verdict
+
+Handler = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
+Handlers = Mapping[type[Message], Handler]
+Partition = tuple[str, int]
+
+TYPES = registered((*registry.MESSAGES, *dispatch.MESSAGES))
+PULL_BYTES = 4_000_000
+STALE_SECONDS = 3.0
+"""A partition whose head is ahead and that has not moved for this long is pulled."""
+SWEEP_SECONDS = 1.0
+REPORT_SECONDS = 30.0
+
+LAG = Gauge(
+    "lastmetre_consumer_lag_positions",
+    "Positions a producer minted that are not applied here yet",
+    ["topic", "partition"],
+)
+OLDEST = Gauge(
+    "lastmetre_oldest_unapplied_seconds",
+    "Age of the oldest event that is not applied here yet",
+    ["topic"],
+)
+PARKED = Gauge("lastmetre_parked_events", "Events set aside and not decided on", ["topic"])
+APPLIED = Counter("lastmetre_events_applied_total", "Events applied", ["topic", "by"])
+STOPPED = Gauge(
+    "lastmetre_consumer_stopped_partitions",
+    "Partitions whose producer's history changed under us",
+    ["topic"],
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A producer: the topics it announces on, and a client to pull them from it."""
+
+    client: httpx.AsyncClient
+    topics: Sequence[str]
+
+
+class Unappliable(Exception):  # noqa: N818 - a finding about a record, not an error of ours
+    """A record that cannot be applied, now or later, and why."""
+
+
+class Consumer:
+    """Applies the events of several producers to one database, each exactly once.
+
+    Args:
+        name: who we are, in `applied`, at the producers and as Kafka's group.
+        sources: whom we follow.
+        handlers: what each message type does; types that are not named are passed over.
+        kafka: the broker, or None to live by the pull alone.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        sources: Sequence[Source],
+        handlers: Handlers,
+        kafka: KafkaSettings | None = None,
+    ) -> None:
+        self.name = name
+        self.database = database
+        self._handlers = handlers
+        self._kafka = kafka
+        self._sources = sources
+        self._client = {topic: source.client for source in sources for topic in source.topics}
+        self._behind: dict[Partition, _Behind] = {}
+        self.stopped: set[Partition] = set()
+
+    @property
+    def topics(self) -> list[str]:
+        """Every topic we follow."""
+        return list(self._client)
+
+    # --- running ---
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow Kafka and sweep until told to stop; what is being applied is finished first."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep_until(stop))
+            if self._kafka is not None:
+                tasks.create_task(self._follow_until(stop, self._kafka))
+
+    async def _follow_until(self, stop: asyncio.Event, kafka: KafkaSettings) -> None:
+        pause = Backoff()
+        while not stop.is_set():
+            subscriber = Subscriber(kafka, f"lastmetre.{self.name}", self.topics)
+            try:
+                await subscriber.connect()
+                log.info("kafka_joined", consumer=self.name)
+                while not stop.is_set():
+                    fetched = await subscriber.poll()
+                    for partition, records in fetched.items():
+                        await self._take(partition, records)
+                    if fetched:
+                        await subscriber.commit()
+                        pause.reset()
+            except TransientError as error:
+                log.warning("kafka_lost", consumer=self.name, why=str(error))
+            finally:
+                await subscriber.close()
+            await pause.wait(stop)
+
+    async def _take(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Apply what Kafka brought; where that cannot be done, the producer's own copy decides."""
+        if partition in self.stopped:
+            return
+        try:
+            verdict = await self.database.transact(self._apply, partition, records, "kafka")
+        except Unappliable as why:
+            log.warning("kafka_record_refused", partition=partition, why=str(why))
+            await self._pull(partition)
+            return
+        if verdict.gap:
+            await self._pull(partition)
+
+    async def _sweep_until(self, stop: asyncio.Event) -> None:
+        reported = 0.0
+        while not stop.is_set():
+            try:
+                await self.sweep(stale_after=STALE_SECONDS if self._kafka else 0.0)
+                if time.monotonic() - reported > REPORT_SECONDS:
+                    await self._report()
+                    reported = time.monotonic()
+            except TransientError as error:
+                log.warning("sweep_failed", consumer=self.name, why=str(error))
+            await wait_for(stop, SWEEP_SECONDS if self._kafka else SWEEP_SECONDS / 5)
+
+    # --- the pull ---
+
+    async def sweep(self, stale_after: float = 0.0) -> bool:
+        """Compare heads with positions once and pull what is behind; say whether anything was.
+
+        Raises:
+            TransientError: a producer does not answer, or our database does not.
+
+        """
+        behind = False
+        failure: TransientError | None = None
+        for source in self._sources:
+            try:
+                heads = await _get_heads(source)
+            except TransientError as error:
+                failure = error
+                continue
+            behind |= await self._sweep_source(heads, stale_after)
+        await self._gauge_parked()
+        if failure is not None:
+            raise failure
+        return behind
+
+    async def _sweep_source(self, heads: Sequence[Head], stale_after: float) -> bool:
+        async with self.database.begin() as tx:
+            applied = {(p.topic, p.partition): p for p in await positions.read(tx, self.name)}
+            for head in heads:
+                position = applied.get((head.topic, head.partition))
+                if position is not None and position.incarnation == NIL:
+                    await positions.meet(tx, self.name, head)
+        behind = False
+        for head in heads:
+            partition = (head.topic, head.partition)
+            position = applied.get(partition)
+            if position is None or head.topic not in self._client:
+                continue
+            if positions.diverged(position, head):
+                self._stop(partition, "head")
+                continue
+            state = self._behind.setdefault(partition, _Behind())
+            state.observe(position, head)
+            LAG.labels(*map(str, partition)).set(head.pos - position.pos)
+            if head.pos > position.pos and partition not in self.stopped:
+                behind = True
+                if state.unmoved() >= stale_after:
+                    await self._pull(partition)
+        for topic in {head.topic for head in heads}:
+            OLDEST.labels(topic).set(self.oldest_unapplied(topic))
+        return behind
+
+    async def catch_up(self) -> None:
+        """Pull until every head is reached; for tests, rebuilds and the start of a process."""
+        while await self.sweep():
+            pass
+
+    async def _pull(self, partition: Partition) -> None:
+        """Fetch from the producer and apply until there is no more. No lock is held over HTTP."""
+        topic, number = partition
+        async with self.database.session_lock(f"pull:{self.name}:{topic}:{number}") as held:
+            while held and partition not in self.stopped:
+                async with self.database.begin(readonly=True) as tx:
+                    after = await tx.value(
+                        "SELECT pos FROM applied WHERE consumer = $1 AND topic = $2"
+                        " AND partition = $3", self.name, topic, number,
+                    )  # fmt: skip
+                records = await _get_records(self._client[topic], topic, number, after)
+                if not records:
+                    return
+                try:
+                    await self.database.transact(self._apply, partition, records, "pull")
+                except Unappliable:
+                    await self._apply_one_by_one(partition, records)
+
+    async def _apply_one_by_one(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Find the record that cannot be applied, and park it in its place; the rest goes on."""
+        for record in records:
+            try:
+                await self.database.transact(self._apply, partition, [record], "pull")
+            except Unappliable as why:
+                await self.database.transact(self._park, partition, record, str(why))
+                log.error("event_parked", topic=record.topic, pos=record.pos, why=str(why))
+
+    # --- applying ---
+
+    async def _apply(
+        self, tx: Transaction, partition: Partition, records: Sequence[Record], by: str
+    ) -> Verdict:
+        position = await positions.lock(tx, self.name, *partition)
+        verdict = positions.judge(position, records)
+        if verdict.broken:
+            self._stop(partition, "chain")
+        if verdict.run:
+            await self.hand_over(tx, verdict.run)
+            await positions.advance(tx, self.name, verdict.run[-1])
+            applied = len(verdict.run)
+            tx.after_commit(lambda: APPLIED.labels(partition[0], by).inc(applied))
+        return verdict
+
+    async def hand_over(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Give records to their handlers, in order, runs of one type at a time.
+
+        Raises:
+            Unappliable: one of them cannot be understood or its handler refuses it.
+
+        """
+        for type_name, run in groupby(records, key=lambda record: record.type):
+            message = TYPES.get(type_name)
+            handler = self._handlers.get(message) if message else None
+            if message is None or handler is None:
+                continue  # additive contracts: what we do not know yet is not for us
+            try:
+                events = [Event(r, msgspec.json.decode(r.data, type=message)) for r in run]
+                await handler(tx, events)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                # The text of a decoding error may quote the data; its class does not.
+                raise Unappliable(f"unreadable {type_name}: {type(error).__name__}") from error
+            except Exception as error:
+                if tx.is_transient(error):
+                    raise
+                log.exception("handler_failed", type=type_name)
+                raise Unappliable(f"{type_name}: {type(error).__name__}") from error
+
+    async def _park(
+        self, tx: Transaction, partition: Partition, record: Record, reason: str
+    ) -> None:
+        position = await positions.lock(tx, self.name, *partition)
+        if positions.judge(position, [record]).run:
+            await positions.park(tx, self.name, record, reason)
+            await positions.advance(tx, self.name, record)
+
+    def _stop(self, partition: Partition, why: str) -> None:
+        if partition not in self.stopped:
+            self.stopped.add(partition)
+            STOPPED.labels(partition[0]).inc()
+            log.error("producer_history_changed", topic=partition[0], partition=partition[1],
+                      seen_by=why)  # fmt: skip
+
+    # --- what others see ---
+
+    def oldest_unapplied(self, topic: str) -> float:
+        """Age in seconds of the oldest event of a topic that is not applied yet, as last swept."""
+        return max(
+            (state.age() for (name, _), state in self._behind.items() if name == topic), default=0.0
+        )
+
+    async def _gauge_parked(self) -> None:
+        async with self.database.begin(readonly=True) as tx:
+            rows = await tx.rows(
+                "SELECT topic, count(*) FROM parked WHERE consumer = $1 AND state = 'parked'"
+                " GROUP BY topic",
+                self.name,
+            )
+        counts = dict(map(tuple, rows))
+        for topic in self.topics:
+            PARKED.labels(topic).set(counts.get(topic, 0))
+
+    async def _report(self) -> None:
+        async with self.database.begin(readonly=True) as tx:
+            applied = await positions.read(tx, self.name)
+        for source in self._sources:
+            body = ReportedPosition(
+                [ConsumerPosition(p.topic, p.partition, p.pos) for p in applied
+                 if p.topic in source.topics]
+            )  # fmt: skip
+            await _call(source.client, "PUT", f"/v1/outbox/consumers/{self.name}",
+                        content=msgspec.json.encode(body))  # fmt: skip
+
+
+class _Behind:
+    """What the sweep remembers of one partition: since when it stands still, what it lacks."""
+
+    def __init__(self) -> None:
+        self._pos = -1
+        self._still_since = time.monotonic()
+        self._lacking: deque[tuple[int, datetime]] = deque(maxlen=1000)
+
+    def observe(self, position: Position, head: Head) -> None:
+        if position.pos != self._pos or head.pos == position.pos:
+            self._pos, self._still_since = position.pos, time.monotonic()
+        if head.recorded_at and (not self._lacking or self._lacking[-1][0] < head.pos):
+            self._lacking.append((head.pos, head.recorded_at))
+        while self._lacking and self._lacking[0][0] <= position.pos:
+            self._lacking.popleft()
+
+    def unmoved(self) -> float:
+        return time.monotonic() - self._still_since
+
+    def age(self) -> float:
+        if not self._lacking:
+            return 0.0
+        return max(0.0, (datetime.now(UTC) - self._lacking[0][1]).total_seconds())
+
+
+class Backoff:
+    """Waits longer each time, up to a limit, and is cut short by a stop."""
+
+    def __init__(self, first: float = 0.25, most: float = 5.0) -> None:
+        self._first, self._most = first, most
+        self._next = first
+
+    def reset(self) -> None:
+        """Begin again with the first pause."""
+        self._next = self._first
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Wait the next pause, or until told to stop."""
+        await wait_for(stop, self._next)
+        self._next = min(self._next * 2, self._most)
+
+
+async def wait_for(stop: asyncio.Event, seconds: float) -> None:
+    """Wait a while, or until told to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+async def _get_heads(source: Source) -> list[Head]:
+    answer = await _call(source.client, "GET", "/v1/outbox/heads")
+    return [h for h in msgspec.json.decode(answer, type=Heads).heads if h.topic in source.topics]
+
+
+async def _get_records(
+    client: httpx.AsyncClient, topic: str, partition: int, after: int
+) -> list[Record]:
+    answer = await _call(
+        client, "GET", f"/v1/outbox/{topic}/{partition}",
+        params={"after": after, "bytes": PULL_BYTES},
+    )  # fmt: skip
+    return msgspec.json.decode(answer, type=Pulled).as_records(topic, partition)
+
+
+async def _call(client: httpx.AsyncClient, method: str, path: str, **kwargs: Any) -> bytes:
+    try:
+        answer = await client.request(method, path, **kwargs)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise TransientError(f"producer: {type(error).__name__}") from error
+    return answer.content

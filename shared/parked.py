@@ -1,0 +1,209 @@
+"""Dead letters: events that could not be applied, and what people decide about them.
+
+A parked event was not lost and not counted. Until somebody re-drives or discards it, `balanced` is
+not true. Decisions are kept by position and survive a rebuild.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Response
+
+from shared import positions
+from shared.auth import CallerDep
+from shared.consumer import Consumer, Unappliable
+from shared.contracts.envelope import Record
+from shared.database import Database, Transaction
+from shared.errors import Conflict, NotFound
+
+
+class Parked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One parked event, without its data."""
+
+    id: int
+    topic: str
+    partition: int
+    pos: int
+    event_id: UUID
+    type: str
+    recorded_at: datetime
+    reason: str
+    parked_at: datetime
+    state: str
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+
+
+class ParkedWhole(Parked, frozen=True, omit_defaults=True):
+    """One parked event with its data, as text; damaged bytes are shown escaped."""
+
+    data: str = ""
+
+
+COLUMNS = (
+    "id, topic, partition, pos, event_id, type, recorded_at, reason, parked_at, state,"
+    " decided_at, decided_by"
+)
+ROUTES = {
+    ("GET", "/v1/status"): {"supervisor", "district", "system", "admin"},
+    ("GET", "/v1/parked"): {"supervisor", "district", "system", "admin"},
+    ("GET", "/v1/parked/{parked_id}"): {"admin"},
+    ("POST", "/v1/parked/{parked_id}:redrive"): {"admin"},
+    ("POST", "/v1/parked/{parked_id}:discard"): {"admin"},
+}
+"""Who may look and decide: merge this into a consuming service's access table."""
+
+
+async def listed(
+    tx: Transaction, consumer: str, state: str, after: int, limit: int
+) -> list[Parked]:
+    """List parked events in the order they were parked."""
+    rows = await tx.rows(
+        f"SELECT {COLUMNS} FROM parked WHERE consumer = $1 AND state = $2 AND id > $3"
+        " ORDER BY id LIMIT $4",
+        consumer, state, after, limit,
+    )  # fmt: skip
+    return [Parked(*row) for row in rows]
+
+
+async def shown(tx: Transaction, consumer: str, parked_id: int) -> ParkedWhole:
+    """Show one parked event whole.
+
+    Raises:
+        NotFound: there is none of that id.
+
+    """
+    row = await tx.row(
+        f"SELECT {COLUMNS}, data FROM parked WHERE consumer = $1 AND id = $2", consumer, parked_id
+    )
+    if row is None:
+        raise NotFound("no such parked event")
+    *plain, data = row
+    return ParkedWhole(*plain, data=data.decode(errors="backslashreplace"))
+
+
+async def redrive(tx: Transaction, consumer: Consumer, parked_id: int, caller: str) -> Parked:
+    """Apply a parked event now, after all that came behind it: folding commutes.
+
+    Raises:
+        Conflict: it still cannot be applied, or was decided already.
+
+    """
+    record = await _lock_undecided(tx, consumer, parked_id)
+    try:
+        await consumer.hand_over(tx, [record])
+    except Unappliable as why:
+        raise Conflict(f"the event still cannot be applied: {why}") from why
+    return await _decide(tx, parked_id, "redriven", caller)
+
+
+async def discard(tx: Transaction, consumer: Consumer, parked_id: int, caller: str) -> Parked:
+    """Give a parked event up. Its effect stays uncounted, and the ledger will say so.
+
+    Raises:
+        Conflict: it was decided already.
+
+    """
+    await _lock_undecided(tx, consumer, parked_id)
+    return await _decide(tx, parked_id, "discarded", caller)
+
+
+async def _lock_undecided(tx: Transaction, consumer: Consumer, parked_id: int) -> Record:
+    where = await tx.row(
+        "SELECT topic, partition FROM parked WHERE consumer = $1 AND id = $2",
+        consumer.name, parked_id,
+    )  # fmt: skip
+    if where is None:
+        raise NotFound("no such parked event")
+    await positions.lock(tx, consumer.name, *where)
+    row = await tx.row("SELECT * FROM parked WHERE id = $1 FOR UPDATE", parked_id)
+    if row is None or row["state"] != "parked":
+        raise Conflict("this event was decided already")
+    return Record(
+        topic=row["topic"],
+        partition=row["partition"],
+        pos=row["pos"],
+        id=row["event_id"],
+        prev_id=row["event_id"],
+        incarnation=row["incarnation"],
+        type=row["type"],
+        recorded_at=row["recorded_at"],
+        data=row["data"],
+    )
+
+
+async def _decide(tx: Transaction, parked_id: int, state: str, caller: str) -> Parked:
+    row = await tx.row(
+        "UPDATE parked SET state = $2, decided_at = now(), decided_by = $3 WHERE id = $1"
+        f" RETURNING {COLUMNS}",
+        parked_id, state, caller,
+    )  # fmt: skip
+    assert row is not None  # noqa: S101 - locked a statement ago
+    return Parked(*row)
+
+
+async def status(database: Database, consumer: Consumer, service: str) -> dict[str, Any]:
+    """Say how far this service's consumer is and what it set aside; heads are the producers'."""
+    async with database.begin(readonly=True) as tx:
+        applied = await positions.read(tx, consumer.name)
+        rows = await tx.rows(
+            "SELECT topic, count(*) FROM parked WHERE consumer = $1 AND state = 'parked'"
+            " GROUP BY topic",
+            consumer.name,
+        )
+    return {
+        "service": service,
+        "positions": [
+            {"topic": p.topic, "partition": p.partition, "applied": p.pos,
+             "recorded_at": p.recorded_at}
+            for p in applied
+        ],
+        "parked": dict(map(tuple, rows)),
+    }  # fmt: skip
+
+
+def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
+    """Build the routes over one consumer's dead letters and positions."""
+    routes = APIRouter(tags=["parked"])
+    ParkedId = Annotated[int, Path(ge=1)]  # noqa: N806 - a type
+
+    @routes.get("/v1/status")
+    async def get_status() -> Response:
+        """How far this service is with each topic, and how many events it set aside."""
+        return _json(await status(database, consumer, service))
+
+    @routes.get("/v1/parked")
+    async def get_parked(
+        state: Annotated[str, Query(pattern="^(parked|redriven|discarded)$")] = "parked",
+        after: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        """List events that could not be applied."""
+        async with database.begin(readonly=True) as tx:
+            found: Sequence[Parked] = await listed(tx, consumer.name, state, after, limit)
+        return _json({"items": found})
+
+    @routes.get("/v1/parked/{parked_id}")
+    async def get_one(parked_id: ParkedId) -> Response:
+        """Show one event whole, with its data."""
+        async with database.begin(readonly=True) as tx:
+            return _json(await shown(tx, consumer.name, parked_id))
+
+    @routes.post("/v1/parked/{parked_id}:redrive")
+    async def post_redrive(parked_id: ParkedId, caller: CallerDep) -> Response:
+        """Apply an event now that what was wrong is mended."""
+        return _json(await database.transact(redrive, consumer, parked_id, caller.sub))
+
+    @routes.post("/v1/parked/{parked_id}:discard")
+    async def post_discard(parked_id: ParkedId, caller: CallerDep) -> Response:
+        """Give an event up."""
+        return _json(await database.transact(discard, consumer, parked_id, caller.sub))
+
+    return routes
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

@@ -1,0 +1,169 @@
+"""Positions: what a consumer has applied, and the judgement of what comes next.
+
+The row of `applied` is locked for the length of a batch, and every record is held against the
+running position: at or below it was seen, one above it and chained to our last id is next,
+anything further is a gap. Kafka may repeat, lose or reorder; the position does not move wrongly.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from shared.contracts.envelope import PARTITIONS, Record
+from shared.database import Transaction
+from shared.outbox import NIL, Head
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one partition is applied. `incarnation` nil: no head of the producer seen yet."""
+
+    topic: str
+    partition: int
+    pos: int
+    id: UUID
+    incarnation: UUID
+    recorded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a batch of records holds for a position: the run to apply, and why it ended."""
+
+    run: Sequence[Record]
+    gap: bool
+    """A later record came before the next one: pull."""
+    broken: bool
+    """The next record does not follow our last one: the producer's history changed. Stop."""
+
+
+def tables(metadata: sa.MetaData) -> None:
+    """Add the consumer's tables to a service's metadata."""
+    sa.Table(
+        "applied",
+        metadata,
+        sa.Column("consumer", sa.Text, primary_key=True),
+        sa.Column("topic", sa.Text, primary_key=True),
+        sa.Column("partition", sa.SmallInteger, primary_key=True),
+        sa.Column("pos", sa.BigInteger, nullable=False),
+        sa.Column("id", pg.UUID, nullable=False),
+        sa.Column("incarnation", pg.UUID, nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True)),
+        comment="Position applied per partition; moved in the transaction of its effect",
+    )
+    sa.Table(
+        "parked",
+        metadata,
+        sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+        sa.Column("consumer", sa.Text, nullable=False),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("partition", sa.SmallInteger, nullable=False),
+        sa.Column("pos", sa.BigInteger, nullable=False),
+        sa.Column("event_id", pg.UUID, nullable=False),
+        sa.Column("incarnation", pg.UUID, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("parked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("state", sa.Text, nullable=False, server_default="parked"),
+        sa.Column("decided_at", sa.DateTime(timezone=True)),
+        sa.Column("decided_by", sa.Text),
+        sa.UniqueConstraint("consumer", "topic", "partition", "incarnation", "pos"),
+        comment="Records that could not be applied, whole, with what was decided about them",
+    )
+
+
+async def install(tx: Transaction, consumer: str, topics: Iterable[str]) -> None:
+    """Make the rows before first use: a lock on an absent row locks nothing."""
+    await tx.do(
+        "INSERT INTO applied (consumer, topic, partition, pos, id, incarnation)"
+        " SELECT $1, t, p, 0, $3, $3 FROM unnest($2::text[]) t, generate_series(0, $4 - 1) p"
+        " ORDER BY t, p ON CONFLICT DO NOTHING",
+        consumer, list(topics), NIL, PARTITIONS,
+    )  # fmt: skip
+
+
+async def lock(tx: Transaction, consumer: str, topic: str, partition: int) -> Position:
+    """Lock one partition's position until the transaction ends."""
+    row = await tx.row(
+        "SELECT topic, partition, pos, id, incarnation, recorded_at FROM applied"
+        " WHERE consumer = $1 AND topic = $2 AND partition = $3 FOR UPDATE",
+        consumer, topic, partition,
+    )  # fmt: skip
+    if row is None:
+        raise RuntimeError(f"{consumer} has no position for {topic}[{partition}]: run migrate")
+    return Position(*row)
+
+
+async def read(tx: Transaction, consumer: str) -> list[Position]:
+    """Read every position of a consumer, without locking."""
+    rows = await tx.rows(
+        "SELECT topic, partition, pos, id, incarnation, recorded_at FROM applied"
+        " WHERE consumer = $1 ORDER BY topic, partition",
+        consumer,
+    )
+    return [Position(*row) for row in rows]
+
+
+async def advance(tx: Transaction, consumer: str, last: Record) -> None:
+    """Move a locked position on to a record that was applied or parked."""
+    await tx.do(
+        "UPDATE applied SET pos = $4, id = $5, incarnation = $6, recorded_at = $7"
+        " WHERE consumer = $1 AND topic = $2 AND partition = $3",
+        consumer, last.topic, last.partition, last.pos, last.id, last.incarnation,
+        last.recorded_at,
+    )  # fmt: skip
+
+
+async def meet(tx: Transaction, consumer: str, head: Head) -> None:
+    """Learn the incarnation of a producer we have applied nothing of yet."""
+    await tx.do(
+        "UPDATE applied SET incarnation = $4"
+        " WHERE consumer = $1 AND topic = $2 AND partition = $3 AND pos = 0 AND incarnation = $5",
+        consumer, head.topic, head.partition, head.incarnation, NIL,
+    )  # fmt: skip
+
+
+async def park(tx: Transaction, consumer: str, record: Record, reason: str) -> None:
+    """Set a record aside, whole; what was decided about its position before still holds."""
+    await tx.do(
+        "INSERT INTO parked (consumer, topic, partition, pos, event_id, incarnation, type,"
+        " recorded_at, data, reason, parked_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now()) ON CONFLICT DO NOTHING",
+        consumer, record.topic, record.partition, record.pos, record.id, record.incarnation,
+        record.type, record.recorded_at, record.data, reason,
+    )  # fmt: skip
+
+
+def judge(position: Position, records: Sequence[Record]) -> Verdict:
+    """Hold records against the running position, each one, in the order they came.
+
+    Records of a foreign incarnation are dropped: an old topic that outlived its database is not
+    our history. Until a head told us the producer's incarnation, everything is foreign.
+    """
+    run: list[Record] = []
+    pos, last_id = position.pos, position.id
+    for record in records:
+        if record.incarnation != position.incarnation or record.pos <= pos:
+            continue
+        if record.pos != pos + 1:
+            return Verdict(run, gap=True, broken=False)
+        if record.prev_id != last_id:
+            return Verdict(run, gap=False, broken=True)
+        run.append(record)
+        pos, last_id = record.pos, record.id
+    return Verdict(run, gap=False, broken=False)
+
+
+def diverged(position: Position, head: Head) -> bool:
+    """Say whether a producer's head contradicts what we applied: it was restored from a backup."""
+    if position.pos == 0 and position.incarnation in (NIL, head.incarnation):
+        return False
+    if position.incarnation != head.incarnation or head.pos < position.pos:
+        return True
+    return head.pos == position.pos and head.id != position.id

@@ -1,0 +1,139 @@
+"""The relay: copies the outbox to Kafka, in order, one leader per service.
+
+Leadership is a session lock on a connection of its own. A zombie that lost it may repeat records;
+consumers drop what they have seen, so that is harmless. The checkpoint moves once per round of
+sending: after a crash the last round is sent again.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from shared import outbox
+from shared.consumer import Backoff, wait_for
+from shared.contracts.envelope import Record
+from shared.database import Database, Transaction
+from shared.errors import TransientError
+from shared.kafka import KafkaSettings, Publisher
+
+PER_PARTITION = 200
+"""Records of one partition read and sent in one round."""
+IDLE_SECONDS = 0.05
+SEGMENT_SECONDS = 60.0
+
+UNPUBLISHED = Gauge("lastmetre_outbox_unpublished", "Outbox records not yet on Kafka")
+PUBLISHED = Counter("lastmetre_outbox_published_total", "Outbox records sent to Kafka", ["topic"])
+LEADER = Gauge("lastmetre_relay_leader", "1 while this relay is the one that publishes")
+
+log = structlog.get_logger(__name__)
+
+
+class Relay:
+    """Publishes one service's outbox while it holds the service's relay lock."""
+
+    def __init__(
+        self, service: str, database: Database, topics: Sequence[str], kafka: KafkaSettings
+    ) -> None:
+        self._service = service
+        self._database = database
+        self._topics = topics
+        self._kafka = kafka
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stand for leader, publish while it is, begin again after every fault, until stopped."""
+        pause = Backoff()
+        while not stop.is_set():
+            try:
+                async with self._database.session_lock(f"relay:{self._service}") as leader:
+                    LEADER.set(leader)
+                    if leader:
+                        await self._lead(stop, pause)
+            except TransientError as error:
+                log.warning("relay_interrupted", why=str(error))
+                await self._gauge()
+            await pause.wait(stop)
+        LEADER.set(0)
+
+    async def _lead(self, stop: asyncio.Event, pause: Backoff) -> None:
+        publisher = Publisher(self._kafka, self._service)
+        segments_due = 0.0
+        try:
+            await publisher.connect(self._topics)
+            log.info("relay_leads", service=self._service)
+            pause.reset()
+            while not stop.is_set():
+                if time.monotonic() >= segments_due:
+                    for topic in self._topics:
+                        await self._database.transact(outbox.make_segments, topic)
+                    segments_due = time.monotonic() + SEGMENT_SECONDS
+                if not await self._publish_round(publisher):
+                    await wait_for(stop, IDLE_SECONDS)
+        finally:
+            await publisher.close()
+
+    async def _publish_round(self, publisher: Publisher) -> bool:
+        records = await self._unpublished()
+        if not records:
+            UNPUBLISHED.set(0)
+            return False
+        runs = [
+            list(run)
+            for _, run in groupby(records, key=lambda record: (record.topic, record.partition))
+        ]
+        sent = await asyncio.gather(*map(publisher.publish, runs), return_exceptions=True)
+        for failure in sent:
+            if failure is not None:
+                raise failure
+        await self._database.transact(_checkpoint, [run[-1] for run in runs])
+        for run in runs:
+            PUBLISHED.labels(run[0].topic).inc(len(run))
+        return True
+
+    async def _unpublished(self) -> list[Record]:
+        async with self._database.begin(readonly=True) as tx:
+            rows = await tx.rows(
+                """
+                SELECT o.topic, o.partition, o.pos, o.id, o.prev_id, o.incarnation, o.type,
+                       o.recorded_at, o.data
+                FROM outbox_published p
+                JOIN outbox_head h USING (topic, partition)
+                CROSS JOIN LATERAL (
+                    SELECT * FROM outbox o
+                    WHERE o.topic = p.topic AND o.partition = p.partition AND o.pos > p.pos
+                    ORDER BY o.pos LIMIT $1
+                ) AS o
+                WHERE h.pos > p.pos
+                ORDER BY o.topic, o.partition, o.pos
+                """,
+                PER_PARTITION,
+            )
+        return [Record(*row) for row in rows]
+
+    async def _gauge(self) -> None:
+        try:
+            async with self._database.begin(readonly=True) as tx:
+                UNPUBLISHED.set(
+                    await tx.value(
+                        "SELECT sum(h.pos - p.pos) FROM outbox_head h"
+                        " JOIN outbox_published p USING (topic, partition)"
+                    )
+                )
+        except TransientError:
+            return  # the log has said why already
+
+
+async def _checkpoint(tx: Transaction, last: Sequence[Record]) -> None:
+    await tx.do(
+        """
+        UPDATE outbox_published p SET pos = greatest(p.pos, n.pos)
+        FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS n (topic, partition, pos)
+        WHERE p.topic = n.topic AND p.partition = n.partition
+        """,
+        [record.topic for record in last],
+        [record.partition for record in last],
+        [record.pos for record in last],
+    )
