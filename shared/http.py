@@ -1,0 +1,475 @@
+"""The front of every HTTP server: one door that all requests come through.
+
+`create_app` puts a service's routes behind the door. The door gives each request its id, finds the
+route, admits the caller by the service's role-by-route table, measures, and turns every error into
+a problem document (RFC 9457). `ops_app` serves health and metrics where there is no API.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Mount, Route, compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.auth import CALLER, ROLES, Caller, Verifier
+from shared.bodies import BODY_LIMIT, encode, json_reply
+from shared.errors import (
+    BadBody,
+    BadInput,
+    Forbidden,
+    LastmetreError,
+    NotFound,
+    TooLarge,
+    Unauthorised,
+    UnsupportedMedia,
+    WrongMethod,
+)
+from shared.openapi import PROBLEM_JSON, document
+from shared.telemetry import HTTP_SECONDS, describe
+
+PUBLIC: frozenset[str] = frozenset({"public"})
+"""Roles of a route that needs no token."""
+
+Access = Mapping[tuple[str, str], AbstractSet[str]]
+"""Who may use what: (method, path template) → roles, or `PUBLIC`. Every route must be in it."""
+
+Check = Callable[[], Awaitable[object]]
+"""Fails by raising."""
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+CHECK_SECONDS = 2.0
+"""How long a readiness check may take."""
+
+REQUEST_ID = "x-request-id"
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_CLIENT_GONE = 499
+_SERVER_ERROR = 500
+_DOCS = "/docs"
+_DOCS_FILES = "/static-offline-docs"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Ops:
+    """How a process is, as probes and Prometheus ask: one object per process.
+
+    `checks` decide readiness. `gauges` are run before metrics are read, to set those that are
+    cheaper to ask than to keep. `draining` is set when the process was asked to stop.
+    """
+
+    checks: dict[str, Check] = field(default_factory=dict)
+    gauges: list[Check] = field(default_factory=list)
+    draining: bool = False
+
+    async def readiness(self) -> tuple[bool, dict[str, str]]:
+        """Run all checks; tell whether work may be sent here, and the state of each check."""
+        names = list(self.checks)
+        passed = await asyncio.gather(*(_passes(name, self.checks[name]) for name in names))
+        states = {
+            name: "ok" if good else "failed" for name, good in zip(names, passed, strict=True)
+        }
+        return all(passed) and not self.draining, states
+
+    async def metrics(self) -> bytes:
+        """Render all metrics of this process."""
+        await asyncio.gather(*(_passes("gauge", gauge) for gauge in self.gauges))
+        return generate_latest(REGISTRY)
+
+
+async def _passes(name: str, check: Check) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the check did not pass
+        _log.warning("check_failed", check=name, exception=describe(error))
+        return False
+    return True
+
+
+def ops_app(ops: Ops) -> Starlette:
+    """Serve only `/healthz`, `/readyz` and `/metrics`, for workers and relays."""
+    app = Starlette(routes=_ops_routes(ops), exception_handlers=_HANDLERS)
+    app.state.ops = ops
+    return app
+
+
+def _ops_routes(ops: Ops) -> list[Route]:
+    async def healthz(_request: Request) -> Response:
+        return json_reply({"status": "alive"})
+
+    async def readyz(_request: Request) -> Response:
+        ready, checks = await ops.readiness()
+        status = "ready" if ready else "draining" if ops.draining else "not_ready"
+        return json_reply({"status": status, "checks": checks}, 200 if ready else 503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(await ops.metrics(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def create_app(
+    *,
+    service: str,
+    title: str,
+    description: str,
+    routers: Sequence[APIRouter],
+    access: Access,
+    verifier: Verifier,
+    version: str = "1",
+    lifespan: Lifespan | None = None,
+    ops: Ops | None = None,
+    mounts: Mapping[str, ASGIApp] | None = None,
+    body_limit: int = BODY_LIMIT,
+) -> FastAPI:
+    """Put a service's routes behind the front door.
+
+    Args:
+        service: name in metrics
+        title: of the documentation
+        description: of the documentation
+        routers: the routes, all of them
+        access: roles of every route; mounts are entered as `("GET", "/path/{path:path}")`
+        verifier: of bearer tokens
+        version: of the interface
+        lifespan: opens what the service needs; it may add checks to `app.state.ops`
+        ops: health of the process, kept at `app.state.ops`
+        mounts: further applications by path, such as static files
+        body_limit: bytes of any request body
+
+    Raises:
+        AccessError: the table misses a route, names one that is not there, or an unknown role
+
+    """
+    app: FastAPI = FastAPIOffline(
+        docs_url=_DOCS,
+        redoc_url=None,
+        title=title,
+        description=description,
+        version=version,
+        lifespan=lifespan,
+        exception_handlers=_HANDLERS,
+        redirect_slashes=False,
+    )
+    app.state.ops = ops or Ops()
+    app.router.routes.extend(_ops_routes(app.state.ops))
+    own = _paths(app.routes)
+    for router in routers:
+        app.include_router(router)
+    for path, mounted in (mounts or {}).items():
+        app.mount(path, mounted)
+    doors = _Doors(_paths(app.routes), {**dict.fromkeys(own, PUBLIC), **access})
+    app.openapi = lambda: _documented(app, access)  # type: ignore[method-assign]
+    app.add_middleware(
+        _FrontDoor, service=service, doors=doors, verifier=verifier, limit=body_limit
+    )
+    return app
+
+
+def _documented(app: FastAPI, access: Access) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = document(app, access)
+    return app.openapi_schema
+
+
+class AccessError(LastmetreError):
+    """The role-by-route table and the routes do not agree."""
+
+
+class _Door(NamedTuple):
+    template: str
+    roles: AbstractSet[str]
+
+
+class _Doors:
+    """All routes, found the way the router finds them: in their order, the first that matches.
+
+    Args:
+        paths: (method, path template) of every route, in order
+        access: roles of each
+
+    """
+
+    def __init__(self, paths: Sequence[tuple[str, str]], access: Access) -> None:
+        _check_access(paths, access)
+        self._ordered: list[tuple[re.Pattern[str], dict[str, _Door]]] = []
+        for method, template in paths:
+            pattern, _, _ = compile_path(template)
+            self._ordered.append((pattern, {method: _Door(template, access[method, template])}))
+        # Paths without parameters, the busiest among them, need no search.
+        self._fixed = {
+            (method, path): self._search(method, path) for method, path in paths if "{" not in path
+        }
+
+    def find(self, method: str, path: str) -> _Door:
+        """Find the route of a request.
+
+        Raises:
+            NotFound: there is none
+            WrongMethod: there is one with other methods
+
+        """
+        return self._fixed.get((method, path)) or self._search(method, path)
+
+    def _search(self, method: str, path: str) -> _Door:
+        allowed: set[str] = set()
+        for pattern, doors in self._ordered:
+            if pattern.match(path):
+                if method in doors:
+                    return doors[method]
+                allowed |= doors.keys()
+        if allowed:
+            raise WrongMethod(", ".join(sorted(allowed)))
+        raise NotFound("there is no such path")
+
+
+def _check_access(paths: Iterable[tuple[str, str]], access: Access) -> None:
+    known = set(paths)
+    for complaint, wrong in (
+        ("routes without roles", known - access.keys()),
+        ("roles without a route", access.keys() - known),
+        ("unknown roles", {key for key in access if not access[key] <= ROLES | PUBLIC}),
+        ("routes that nobody may use", {key for key in access if not access[key]}),
+    ):
+        if wrong:
+            raise AccessError(f"{complaint}: {sorted(wrong)}")
+
+
+def _paths(routes: Sequence[BaseRoute]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for route in iter_route_contexts(routes):
+        if isinstance(route.original_route, Mount):
+            template = f"{route.path}/{{path:path}}"
+            found += [("GET", template), ("HEAD", template)]
+        else:
+            found += [(method, route.path or "") for method in sorted(route.methods or ())]
+    return found
+
+
+class _FrontDoor:
+    """The one middleware. Plain ASGI: it is on the hot path of every request.
+
+    Args:
+        app: what lies behind
+        service: name in metrics
+        doors: the routes and their roles
+        verifier: of bearer tokens
+        limit: bytes of a body
+
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, service: str, doors: _Doors, verifier: Verifier, limit: int
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._doors = doors
+        self._verifier = verifier
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            # There are no websockets here; refuse them before anything is accepted.
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        visit = _Visit(_request_id(headers), send)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=visit.request_id)
+        door = _Door("(none)", PUBLIC)
+        try:
+            door = self._doors.find(scope["method"], scope["path"])
+            if door.roles is not PUBLIC:
+                scope[CALLER] = await self._admit(headers, door)
+            counted = self._counted(headers, receive)
+            await self._app(scope, counted, visit.send)
+        except ClientDisconnect:
+            visit.status = visit.status or _CLIENT_GONE
+        except LastmetreError as error:
+            await visit.answer(problem_response(error), scope, receive)
+        except Exception as error:
+            _log_failure(error)
+            if visit.status:
+                # Half an answer is out: only a broken connection can tell the asker.
+                raise
+            await visit.answer(problem_response(LastmetreError()), scope, receive)
+        finally:
+            self._measure(scope["method"], door, visit.status, time.perf_counter() - started)
+
+    async def _admit(self, headers: Mapping[bytes, bytes], door: _Door) -> Caller:
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorised
+        caller = await self._verifier.verify(token.strip())
+        if caller.roles.isdisjoint(door.roles):
+            roles = sorted(door.roles)
+            raise Forbidden(f"one of these roles is needed: {', '.join(roles)}", roles=roles)
+        return caller
+
+    def _counted(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """Stop reading a body at the limit, whether or not it announced its length."""
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limit:
+            raise TooLarge(f"the body is larger than {self._limit} bytes", limit=self._limit)
+        if b"content-length" in headers or b"transfer-encoding" not in headers:
+            return receive
+        return _Counted(receive, self._limit)
+
+    def _measure(self, method: str, door: _Door, status: int, seconds: float) -> None:
+        known = method if method in _METHODS else "other"
+        HTTP_SECONDS.labels(self._service, known, door.template, str(status)).observe(seconds)
+        log = _log.error if status >= _SERVER_ERROR else _log.debug
+        log("http_request", method=known, route=door.template, status=status, seconds=seconds)
+
+
+class _Counted:
+    """Reads a body of unknown length up to a limit."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        self._limit = limit
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise TooLarge(f"the body is larger than {self._limit} bytes", limit=self._limit)
+        return message
+
+
+class _Visit:
+    """One request's answer on its way out: remembers its status, adds the request id."""
+
+    def __init__(self, request_id: str, send: Send) -> None:
+        self.request_id = request_id
+        self.status = 0
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = message["headers"]
+            added = [(b"x-request-id", self.request_id.encode())]
+            # Answers may hold personal data: no cache keeps them unless the route says so.
+            if not any(name == b"cache-control" for name, _ in headers):
+                added.append((b"cache-control", b"no-store"))
+            message["headers"] = [*headers, *added]
+        await self._send(message)
+
+    async def answer(self, response: Response, scope: Scope, receive: Receive) -> None:
+        await response(scope, receive, self.send)
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    """Take the asker's id if it is one; anything else could forge log lines."""
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def problem_response(error: LastmetreError) -> Response:
+    """Answer with a problem document."""
+    content = error.problem()
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    if request_id is not None:
+        content["request_id"] = request_id
+    return Response(encode(content), error.status, dict(error.headers), PROBLEM_JSON)
+
+
+def _log_failure(error: Exception) -> None:
+    # Told here and not left to the logger's set-up: a rendered traceback may show values.
+    _log.error("request_failed", exception=describe(error))
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, LastmetreError):
+        raise error
+    if error.status >= _SERVER_ERROR:
+        _log_failure(error)
+    return problem_response(error)
+
+
+async def _on_http_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    # FastAPI turns whatever fails while it reads a body into a bare 400.
+    if isinstance(error.__cause__, LastmetreError):
+        return problem_response(error.__cause__)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return problem_response(BadBody())
+    known = {each.status: each for each in (NotFound, UnsupportedMedia, TooLarge, Forbidden)}
+    if error.status_code in known:
+        return problem_response(known[error.status_code]())
+    content = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status_code).phrase,
+        "status": error.status_code,
+    }
+    return Response(encode(content), error.status_code, dict(error.headers or {}), PROBLEM_JSON)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return problem_response(BadBody("the body is not JSON"))
+    errors = [{"location": _location(each), "rule": _rule(each)} for each in found]
+    return problem_response(BadInput(errors=errors))
+
+
+_HANDLERS: dict[int | type[Exception], Any] = {
+    LastmetreError: _on_error,
+    HTTPException: _on_http_error,
+    RequestValidationError: _on_invalid,
+}
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_BOUNDS = ("expected", "pattern", "gt", "ge", "lt", "le", "min_length", "max_length")
+
+
+def _location(problem: Mapping[str, Any]) -> str:
+    """Name the place, not what was sent: a member we do not know may be somebody's name."""
+    path = list(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        path = path[:-1]
+    return ".".join(
+        str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "*" for part in path
+    )
+
+
+def _rule(problem: Mapping[str, Any]) -> str:
+    """Name the rule and its bound. pydantic's own messages may quote the value."""
+    rule = str(problem["type"]).replace("_", " ")
+    bounds = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in problem.get("ctx", {}).items()
+        if name in _BOUNDS
+    ]
+    return f"{rule} ({', '.join(bounds)})" if bounds else rule
