@@ -101,7 +101,7 @@ async def _passes(name: str, check: Check) -> bool:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
     except Exception as error:  # noqa: BLE001 - whatever it is, the check did not pass
-        _log.warning("check_failed", check=name, exception=describe(error))
+        _log.warning("check_failed", check=name, failure=describe(error))
         return False
     return True
 
@@ -404,7 +404,7 @@ def problem_response(error: LastmetreError) -> Response:
 
 def _log_failure(error: Exception) -> None:
     # Told here and not left to the logger's set-up: a rendered traceback may show values.
-    _log.error("request_failed", exception=describe(error))
+    _log.error("request_failed", failure=describe(error))
 
 
 async def _on_error(_request: Request, error: Exception) -> Response:
