@@ -1,0 +1,161 @@
+"""Calls to the services as any client makes them: over HTTP, patiently.
+
+Every write carries ids that the client made, so a repeat is harmless (R19): whatever may not have
+arrived is sent again until it has, or until patience ends.
+
+CallError
+├── Refused        the service answered, and repeating would not help (its problem+json inside)
+└── Unreachable    no answer, or only "later" (429, 502, 503, 504), for as long as we waited
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+LATER = frozenset({429, 502, 503, 504})
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 20.0
+PATIENCE = 120.0
+
+Params = Mapping[str, str | int]
+
+
+class CallError(Exception):
+    """A call had no success."""
+
+
+class Refused(CallError):  # noqa: N818 - what the service did; the base says that it is an error
+    """The service said no. `status` is HTTP's, `problem` the body's `type`, `detail` its words."""
+
+    def __init__(self, status: int, problem: str, detail: str) -> None:
+        super().__init__(f"{status} {problem}: {detail}" if detail else f"{status} {problem}")
+        self.status = status
+        self.problem = problem
+        self.detail = detail
+
+
+class Unreachable(CallError):  # noqa: N818 - reads as what it is where it is caught
+    """No useful answer within the patience."""
+
+
+class Api:
+    """One service, called with one bearer token.
+
+    `token` is asked before each call, so it may be renewed. `patience` is how long (seconds) one
+    call is repeated while the service cannot be reached or asks to come back later.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        *,
+        patience: float = PATIENCE,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._patience = patience
+        self._sleep = sleep
+        self._client = httpx.AsyncClient(
+            base_url=self.url, timeout=httpx.Timeout(60, connect=5), transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str, params: Params | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Read JSON."""
+        return await self.call("GET", path, params=params)
+
+    async def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Post JSON, read JSON."""
+        return await self.call("POST", path, body=body)
+
+    async def put(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        """Put JSON, read JSON."""
+        return await self.call("PUT", path, body=body)
+
+    async def call(
+        self, method: str, path: str, *, params: Params | None = None, body: object = None
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Call until there is an answer. Raises `Refused` or `Unreachable`."""
+        content = None if body is None else msgspec.json.encode(body)
+        give_up = time.monotonic() + self._patience
+        attempt = 0
+        while True:
+            answer, trouble = await self._attempt(method, path, params, content)
+            if answer is not None and answer.status_code not in LATER:
+                return _read(answer)
+            delay = _delay(attempt, answer)
+            if time.monotonic() + delay > give_up:
+                raise Unreachable(f"{self.url}: {trouble}")
+            await self._sleep(delay)
+            attempt += 1
+
+    async def _attempt(
+        self, method: str, path: str, params: Params | None, content: bytes | None
+    ) -> tuple[httpx.Response | None, str]:
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            answer = await self._client.request(
+                method, path, params=params, content=content, headers=headers
+            )
+        except httpx.TransportError as error:
+            return None, f"{type(error).__name__}: {error}".rstrip(": ")
+        return answer, f"answered {answer.status_code}"
+
+
+def _read(answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
+    if answer.is_success:
+        return msgspec.json.decode(answer.content) if answer.content else None
+    try:
+        problem = msgspec.json.decode(answer.content, type=_Problem)
+    except msgspec.MsgspecError:
+        problem = _Problem(detail=answer.reason_phrase)
+    raise Refused(answer.status_code, problem.type, problem.detail or problem.title)
+
+
+def _delay(attempt: int, answer: httpx.Response | None) -> float:
+    """Seconds until the next attempt: what the service asked for, else growing, never in step."""
+    asked = _retry_after(answer.headers.get("Retry-After")) if answer is not None else None
+    if asked is not None:
+        return asked
+    ceiling: float = min(LONGEST_DELAY, FIRST_DELAY * 2**attempt)
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from a Retry-After header (RFC 9110: seconds or a date); None when unreadable."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+class _Problem(msgspec.Struct):
+    """What we read of RFC 9457."""
+
+    type: str = "about:blank"
+    title: str = ""
+    detail: str = ""

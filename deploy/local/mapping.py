@@ -1,0 +1,441 @@
+"""Map files: how the columns of a foreign file become residents and results.
+
+A map is TOML with a table for each kind of row it makes, `[residents]` and `[results]`. Each key
+is a field of the API (dotted: `address.community_code`), each value a rule:
+
+======================================  ============================================================
+rule                                    gives
+======================================  ============================================================
+`{ column = "sex" }`                    the cell as it is; a blank one leaves the field out
+`… values = { m = "male" }`             the cell translated; one that is not listed rejects the row
+`… other = "inconclusive"`              with `values`: what cells that are not listed become
+`… blank = "negative"`                  what a blank cell becomes
+`… zone = "+02:00"`                     with a date and time: the offset, if it names none itself
+`… zone = "+02:00", time = "09:30"`     with a date: the time of day; `time = "08:00-20:00"`
+                                        spreads the rows evenly over these hours
+`{ constant = "site" }`                 the same for every row; in a text, `{line}` is the line
+`{ after = "sampled_at", by = "24h" }`  that other field's time, later by `2d`, `36h` or `1d12h`
+`{ spread = "410171" }`                 a community whose code begins so, spread evenly over them
+`{ line = "sample" }`                   an id made of the file's name, the line and this word
+======================================  ============================================================
+
+Any rule may add `with = "outcome"`: its field is left out where that other field is.
+
+Ids that a map does not give are made of the file's name and the line, so importing a file again,
+whole or in parts, compressed or not, names the same rows the same. A map with `[residents]` makes
+one resident of each row, and the row's result is theirs.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any, Literal
+from uuid import NAMESPACE_DNS, uuid5
+from zlib import crc32
+
+from deploy.local import areas
+
+Kind = Literal["residents", "results"]
+Fields = dict[str, Any]
+"""What one row becomes, by dotted field."""
+
+FIELDS: dict[Kind, frozenset[str]] = {
+    "residents": frozenset(
+        f"{group}{field}"
+        for group, fields in {
+            "": ("id", "name", "sex", "birth_date", "phone", "needs"),
+            "id_document.": ("type", "number"),
+            "address.": ("community_code", "building", "unit", "door", "lat", "lon", "since"),
+        }.items()
+        for field in fields
+    ),
+    "results": frozenset(
+        f"{group}{field}"
+        for group, fields in {
+            "": (
+                *("result_id", "sample_id", "round_id", "corrects", "void", "outcome"),
+                *("sampled_at", "resulted_at", "released_at", "channel", "site", "tube_code"),
+            ),
+            "resident.": ("id", "id_document.type", "id_document.number"),
+        }.items()
+        for field in fields
+    ),
+}
+
+RULES: dict[str, frozenset[str]] = {
+    "column": frozenset({"values", "other", "blank", "zone", "time"}),
+    "constant": frozenset(),
+    "after": frozenset({"by"}),
+    "spread": frozenset(),
+    "line": frozenset(),
+}
+"""The key that makes a table a rule, and the keys it may have beside it (and `with`)."""
+
+ROWS = uuid5(NAMESPACE_DNS, "rows.lastmetre")
+"""Namespace of the ids that are made of a file's name and a line."""
+
+
+class MapError(Exception):
+    """The map is wrong or does not fit the file: says the map, the field and what to mend."""
+
+
+class UnmappableError(Exception):
+    """One row does not fit the map. Names field and reason, never the cell (R20)."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class RuleError(Exception):
+    """A rule makes no sense by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands: its file's bare name, its line, the round its result is for."""
+
+    file: str
+    line: int
+    round_id: str | None = None
+
+    def id(self, word: str) -> str:
+        """Id of what this row makes: a resident once and for all, anything else once a round."""
+        scope = "" if word == "resident" else f"{self.round_id}:"
+        return str(uuid5(ROWS, f"{scope}{self.file}:{self.line}:{word}"))
+
+    def pick(self, count: int) -> int:
+        """A number below `count`, the same for this row every time and even over many rows."""
+        return crc32(f"{self.file}:{self.line}".encode()) % count
+
+
+Make = Callable[[Mapping[str, Any], Place, Fields], Any]
+"""Makes a field of the row's cells, its place and the fields already made; None leaves it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one field is made. `column` is the cell it reads, `after` the fields it builds on."""
+
+    field: str
+    make: Make
+    column: str | None = None
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowMap:
+    """The rules of one kind of row, each behind those it builds on."""
+
+    kind: Kind
+    rules: tuple[Rule, ...]
+
+    def columns(self) -> set[str]:
+        """Columns that the file has to have."""
+        return {rule.column for rule in self.rules if rule.column is not None}
+
+    def apply(self, cells: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        """Make the row that the API takes. Raises `UnmappableError`."""
+        fields: Fields = {}
+        for rule in self.rules:
+            value = rule.make(cells, place, fields)
+            if value is not None:
+                fields[rule.field] = value
+        return _nested(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class FileMap:
+    """What a file's rows are made into. Without `residents` they name people already known."""
+
+    residents: RowMap | None = None
+    results: RowMap | None = None
+
+    def of(self, kind: Kind) -> RowMap | None:
+        """The map of one kind of row."""
+        return self.residents if kind == "residents" else self.results
+
+
+def load(path: Path) -> FileMap:
+    """Read and check a map file. Raises `MapError`."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MapError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MapError(f"{path}: {error}") from error
+    if unknown := set(tables) - FIELDS.keys():
+        raise MapError(f"{path}: unknown {_listed(unknown)}; a map has [residents] and [results]")
+    for kind, table in tables.items():
+        if not isinstance(table, dict):
+            raise MapError(f"{path}: {kind} has to be a table of rules")
+    made: dict[Kind, RowMap] = {
+        kind: _row_map(path, kind, tables[kind], makes_residents="residents" in tables)
+        for kind in FIELDS
+        if kind in tables
+    }
+    return FileMap(**made)
+
+
+def plain(kind: Kind, columns: Iterable[str]) -> RowMap:
+    """Map of a CSV file whose columns are the API's own fields, dotted. Raises `MapError`."""
+    return _row_map(Path("the file"), kind, {column: {"column": column} for column in columns})
+
+
+def check_columns(path: Path, row_map: RowMap, columns: Sequence[str] | None) -> None:
+    """Raise `MapError` when the file's header lacks a column (NDJSON has no header: None)."""
+    if columns is None:
+        return
+    for rule in row_map.rules:
+        if rule.column is not None and rule.column not in columns:
+            raise MapError(
+                f"{path}: {row_map.kind}.{rule.field}: the file has no column {rule.column!r}; "
+                f"it has {_listed(columns)}"
+            )
+
+
+def _row_map(
+    path: Path, kind: Kind, table: Mapping[str, Any], *, makes_residents: bool = False
+) -> RowMap:
+    specs = dict(_specs(table))
+    specs = _own_ids(kind, specs, makes_residents=makes_residents) | specs
+    rules: dict[str, Rule] = {}
+    for field, spec in specs.items():
+        if field not in FIELDS[kind]:
+            raise MapError(f"{path}: {kind}.{field}: no such field; {_listed(FIELDS[kind])}")
+        try:
+            rules[field] = _rule(field, spec)
+        except RuleError as error:
+            raise MapError(f"{path}: {kind}.{field}: {error}") from error
+        for other in rules[field].after:
+            if other not in specs:
+                raise MapError(f"{path}: {kind}.{field}: builds on {other}, which has no rule")
+    try:
+        order = list(TopologicalSorter({name: r.after for name, r in rules.items()}).static_order())
+    except CycleError as error:
+        raise MapError(f"{path}: {kind}: {_listed(error.args[1])} build on each other") from error
+    return RowMap(kind, tuple(rules[field] for field in order))
+
+
+def _own_ids(kind: Kind, specs: Mapping[str, Any], *, makes_residents: bool) -> dict[str, Any]:
+    """Rules for ids that the map does not give."""
+    if kind == "residents":
+        # A document names its bearer already; a second name could point to somebody else.
+        return {} if "id_document.number" in specs else {"id": {"line": "resident"}}
+    own: dict[str, Any] = {"result_id": {"line": "result"}, "sample_id": {"line": "sample"}}
+    if makes_residents and not any(field.startswith("resident.") for field in specs):
+        own["resident.id"] = {"line": "resident"}
+    return own
+
+
+def _specs(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Flatten TOML's nested tables to dotted fields; a table with a rule's key is a rule."""
+    for key, value in table.items():
+        field = f"{prefix}{key}"
+        if isinstance(value, dict) and not RULES.keys() & value.keys():
+            yield from _specs(value, f"{field}.") if value else [(field, value)]
+        else:
+            yield field, value
+
+
+def _rule(field: str, spec: object) -> Rule:
+    """Build one rule. Raises `RuleError`."""
+    if not isinstance(spec, dict):
+        raise RuleError('expected a rule, such as { column = "…" } or { constant = "…" }')
+    kinds = RULES.keys() & spec.keys()
+    if len(kinds) != 1:
+        raise RuleError(f"expected one of {_listed(RULES)}, found {_listed(kinds) or 'none'}")
+    kind = kinds.pop()
+    if extra := spec.keys() - RULES[kind] - {kind, "with"}:
+        raise RuleError(f"{kind} takes no {_listed(extra)}")
+    make, after = MAKERS[kind](field, spec)
+    other = spec.get("with")
+    if other is not None:
+        make, after = _with(_text(spec, "with"), make), (*after, _text(spec, "with"))
+    column = spec["column"] if kind == "column" else None
+    return Rule(field, _shaped(field, make), column, after)
+
+
+Made = tuple[Make, tuple[str, ...]]
+
+
+def _column(field: str, spec: Mapping[str, Any]) -> Made:
+    column, blank, other = _text(spec, "column"), spec.get("blank"), spec.get("other")
+    values = spec.get("values")
+    if values is not None and not isinstance(values, dict):
+        raise RuleError('values is a table, such as { yes = "positive" }')
+    if other is not None and values is None:
+        raise RuleError("other says what cells that are not among values become: give values")
+    at = _clock(spec) if "time" in spec or "zone" in spec else None
+
+    def make(cells: Mapping[str, Any], place: Place, _: Fields) -> Any:  # noqa: ANN401 - any JSON
+        cell = cells.get(column)
+        if cell is None or cell == "":
+            return blank
+        if values is not None:
+            cell = values.get(str(cell), other)
+            if cell is None:
+                raise UnmappableError(field, f"the cell of {column} is none the map lists")
+        return at(field, str(cell), place) if at else cell
+
+    return make, ()
+
+
+def _constant(_: str, spec: Mapping[str, Any]) -> Made:
+    value = spec["constant"]
+    if isinstance(value, str) and "{line}" in value:
+        return lambda _, place, __: value.replace("{line}", str(place.line)), ()
+    return lambda *_: value, ()
+
+
+def _after(field: str, spec: Mapping[str, Any]) -> Made:
+    other, by = _text(spec, "after"), _duration(_text(spec, "by"))
+
+    def make(_: Mapping[str, Any], __: Place, fields: Fields) -> str | None:
+        if other not in fields:
+            return None
+        try:
+            return (datetime.fromisoformat(fields[other]) + by).isoformat()
+        except (TypeError, ValueError):
+            raise UnmappableError(field, f"{other} is no time to reckon from") from None
+
+    return make, (other,)
+
+
+def _spread(_: str, spec: Mapping[str, Any]) -> Made:
+    prefix = _text(spec, "spread")
+    codes = [area.code for area in areas.communities(prefix)]
+    if not codes:
+        raise RuleError(f"no community begins with {prefix}")
+    return lambda _, place, __: codes[place.pick(len(codes))], ()
+
+
+def _line(_: str, spec: Mapping[str, Any]) -> Made:
+    word = _text(spec, "line")
+    return lambda _, place, __: place.id(word), ()
+
+
+MAKERS: dict[str, Callable[[str, Mapping[str, Any]], Made]] = {
+    "column": _column,
+    "constant": _constant,
+    "after": _after,
+    "spread": _spread,
+    "line": _line,
+}
+
+
+def _with(other: str, make: Make) -> Make:
+    return lambda cells, place, fields: make(cells, place, fields) if other in fields else None
+
+
+def _shaped(field: str, make: Make) -> Make:
+    """Give the value the type that the API wants where a cell of text is not it."""
+    if field not in SHAPES:
+        return make
+    shape, wanted = SHAPES[field]
+
+    def shaped(cells: Mapping[str, Any], place: Place, fields: Fields) -> Any:  # noqa: ANN401
+        value = make(cells, place, fields)
+        try:
+            return None if value is None else shape(value)
+        except (TypeError, ValueError):
+            raise UnmappableError(field, f"not {wanted}") from None
+
+    return shaped
+
+
+def _needs(value: object) -> list[Any]:
+    """Needs from `quarantine;mobility`, or from a list of codes or whole needs."""
+    codes = value.split(";") if isinstance(value, str) else value
+    if not isinstance(codes, list):
+        raise TypeError
+    return [{"code": code.strip()} if isinstance(code, str) else code for code in codes]
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).lower()
+    if text not in {"true", "1", "false", "0"}:
+        raise ValueError
+    return text in {"true", "1"}
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 - a cell
+    return float(value)
+
+
+SHAPES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "address.lat": (_number, "a number"),
+    "address.lon": (_number, "a number"),
+    "needs": (_needs, "a list of needs"),
+    "void": (_flag, "true or false"),
+}
+"""Fields that are no text: how to read them from one, and what they have to be."""
+
+
+def _clock(spec: Mapping[str, Any]) -> Callable[[str, str, Place], str]:
+    """A cell's date or time made a time with offset (RFC 3339)."""
+    zone = _text(spec, "zone")
+    if not re.fullmatch(r"Z|[+-]\d\d:\d\d", zone):
+        raise RuleError(f"zone is an offset such as +08:00 or Z, not {zone!r}")
+    offset = datetime.fromisoformat(f"2000-01-01T00:00{zone}").tzinfo
+    first, last = _hours(_text(spec, "time")) if "time" in spec else (None, None)
+
+    def at(field: str, cell: str, place: Place) -> str:
+        try:
+            when = datetime.fromisoformat(cell)
+        except ValueError:
+            raise UnmappableError(field, "not a date or time (YYYY-MM-DD …)") from None
+        if first is not None and last is not None:
+            when = datetime.combine(when.date(), datetime.min.time()) + first
+            when += timedelta(seconds=place.pick(int((last - first).total_seconds()) or 1))
+        return (when if when.tzinfo else when.replace(tzinfo=offset)).isoformat()
+
+    return at
+
+
+def _hours(text: str) -> tuple[timedelta, timedelta]:
+    match = re.fullmatch(r"(\d\d):(\d\d)(?:-(\d\d):(\d\d))?", text)
+    if match is None:
+        raise RuleError(f"time is 09:30 or 08:00-20:00, not {text!r}")
+    first = timedelta(hours=int(match[1]), minutes=int(match[2]))
+    last = timedelta(hours=int(match[3]), minutes=int(match[4])) if match[3] else first
+    if not first <= last <= timedelta(days=1):
+        raise RuleError(f"time runs from earlier to later within a day, not {text!r}")
+    return first, last
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text)
+    if match is None or not text:
+        raise RuleError(f"by is a duration such as 2d, 36h, 90m or 1d12h, not {text!r}")
+    days, hours, minutes = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes)
+
+
+def _text(spec: Mapping[str, Any], key: str) -> str:
+    value = spec.get(key)
+    if not isinstance(value, str) or not value:
+        raise RuleError(f"{key} has to be a text" if key in spec else f"needs {key}")
+    return value
+
+
+def _nested(fields: Fields) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for field, value in fields.items():
+        *parents, name = field.split(".")
+        table = nested
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[name] = value
+    return nested
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))

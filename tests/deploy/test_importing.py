@@ -1,0 +1,277 @@
+"""`lastmetre import`: every row of a file is answered for, whatever happens on the way."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from rich.console import Console
+
+from deploy.local import importing
+from deploy.local.calls import Api
+from deploy.local.importing import Order, Tally, import_file, report
+from deploy.local.mapping import MapError
+from deploy.local.rows import FileError, RowRange
+
+HEADER = "test_date,cough,fever,corona_result,age_60_and_above,gender,test_indication"
+MAP = Path(importing.__file__).parent / "maps" / "israel_moh.toml"
+
+
+Refusal = Callable[[dict[str, Any]], str | None]
+"""Problem a row is rejected with, if any."""
+
+
+class Registry:
+    """Registry's two batch routes as a client sees them: remembers ids, has them answered."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, int]] = []
+        self.refuse: Refusal = lambda _: None
+        self.troubles: list[httpx.Response | httpx.TransportError] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.troubles:
+            trouble = self.troubles.pop(0)
+            if isinstance(trouble, httpx.TransportError):
+                raise trouble
+            return trouble
+        rows = msgspec.json.decode(request.content)
+        self.calls.append((request.url.path, len(rows)))
+        return httpx.Response(200, json={"rows": [self._answer(row) for row in rows]})
+
+    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
+        if problem := self.refuse(row):
+            reason = {"type": f"/problems/{problem}", "detail": "outcome: not allowed"}
+            return {"status": "rejected", "reason": reason}
+        row_id = row.get("result_id") or row["id"]
+        status = "duplicate" if row_id in self.seen else "accepted"
+        self.seen[row_id] = row
+        return {"status": status, "id": row_id}
+
+
+class Slept(list[float]):
+    """A sleep that only notes how long."""
+
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def slept() -> Slept:
+    return Slept()
+
+
+@pytest.fixture
+def api(registry: Registry, slept: Slept) -> Api:
+    transport = httpx.MockTransport(registry)
+    return Api("http://registry", lambda: "token", transport=transport, sleep=slept, patience=60)
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=120)
+
+
+@pytest.fixture
+def ministry(tmp_path: Path) -> Path:
+    """A made file in the shape of the health ministry's: 12 rows, 3 contacts, 1 without result."""
+    rows = [
+        f"2020-03-{day:02d},0,1,{result},{band},{sex},{why}"
+        for day, (result, band, sex, why) in enumerate(
+            [("negative", "No", "male", "Other")] * 6
+            + [("positive", "Yes", "female", "Contact with confirmed")] * 3
+            + [("other", "", "", "Abroad")] * 2
+            + [("", "No", "female", "Other")],
+            start=1,
+        )
+    ]
+    path = tmp_path / "tests.csv"
+    path.write_text("\n".join([HEADER, *rows, ""]))
+    return path
+
+
+def says(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+async def test_a_ministrys_rows_become_residents_and_their_results(
+    ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    order = Order("results", ministry, MAP, round_id="r1")
+    residents, results = await import_file(order, api, console)
+    assert (residents.accepted, results.accepted) == (12, 12)
+    assert [path for path, _ in registry.calls] == ["/v1/residents:batch", "/v1/results:batch"]
+    sent = [row for row in registry.seen.values() if "result_id" in row]
+    outcomes = Counter(row.get("outcome") for row in sent)
+    assert outcomes == {"negative": 6, "positive": 3, "inconclusive": 2, None: 1}
+    assert all(("released_at" in row) == ("outcome" in row) for row in sent)
+    assert {row["round_id"] for row in sent} == {"r1"}
+    made = [row for row in registry.seen.values() if "name" in row]
+    assert sum(row["needs"] == [{"code": "quarantine"}] for row in made) == 3
+    assert {row["resident"]["id"] for row in sent} == {row["id"] for row in made}
+    assert report([residents, results], order, console) == 0
+    assert "results: 12 accepted + 0 duplicate + 0 rejected = 12 rows" in says(console)
+
+
+async def test_importing_again_changes_nothing(
+    ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    order = Order("results", ministry, MAP, round_id="r1")
+    await import_file(order, api, console)
+    before = dict(registry.seen)
+    tallies = await import_file(order, api, console)
+    assert [(tally.accepted, tally.duplicate) for tally in tallies] == [(0, 12), (0, 12)]
+    assert registry.seen == before
+    assert report(tallies, order, console) == 0
+
+
+async def test_two_halves_make_the_whole(
+    ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    for text in ("1:6", "7:12"):
+        rows = RowRange.parse(text)
+        order = Order("results", ministry, MAP, "r1", rows=rows, only="results")
+        (tally,) = await import_file(order, api, console)
+        assert (tally.rows, tally.accepted) == (6, 6)
+    halves = dict(registry.seen)
+    registry.seen.clear()
+    await import_file(Order("results", ministry, MAP, "r1", only="results"), api, console)
+    assert registry.seen == halves
+
+
+async def test_only_residents_needs_no_round(
+    ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    (tally,) = await import_file(Order("results", ministry, MAP, only="residents"), api, console)
+    assert tally.kind == "residents"
+    assert registry.calls == [("/v1/residents:batch", 12)]
+
+
+async def test_results_without_a_round_are_refused_before_anything_is_sent(
+    ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    with pytest.raises(MapError, match="--round"):
+        await import_file(Order("results", ministry, MAP), api, console)
+    assert registry.calls == []
+
+
+async def test_rejected_rows_are_counted_listed_by_line_and_end_in_1(
+    tmp_path: Path, ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    registry.refuse = lambda row: "sampled-too-late" if row.get("outcome") == "positive" else None
+    with ministry.open("a") as file:
+        file.write("2020-03-20,0,0,canary,No,male,Other\n")
+        file.write("2020-03-20,0\n")
+    rejects = tmp_path / "rejects.csv"
+    order = Order("results", ministry, MAP, "r1", only="results", rejects=rejects)
+    tallies = await import_file(order, api, console)
+    (tally,) = tallies
+    assert (tally.rows, tally.accepted, tally.rejected, tally.lost) == (14, 9, 5, 0)
+    assert report(tallies, order, console) == 1
+    with rejects.open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert sorted(int(row["line"]) for row in listed) == [8, 9, 10, 14, 15]
+    assert {row["reason"] for row in listed} == {
+        "/problems/sampled-too-late",
+        "unmappable",
+        "unreadable",
+    }
+    assert "canary" not in rejects.read_text() + says(console)
+    assert "3 times /problems/sampled-too-late" in says(console)
+
+
+async def test_a_busy_registry_is_asked_again_when_it_says(
+    ministry: Path, registry: Registry, api: Api, console: Console, slept: Slept
+) -> None:
+    registry.troubles = [
+        httpx.Response(503, headers={"Retry-After": "7"}),
+        httpx.ConnectError("refused"),
+        httpx.Response(429),
+        httpx.ReadTimeout("slow"),
+    ]
+    order = Order("results", ministry, MAP, "r1", only="results")
+    (tally,) = await import_file(order, api, console)
+    assert tally.accepted == 12
+    assert slept[0] == 7
+    assert all(0 < seconds < 2 for seconds in slept[1:])
+    assert len(slept) == 4
+
+
+async def test_a_registry_that_stays_away_leaves_rows_unanswered_and_says_what_to_do(
+    ministry: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    registry.troubles = [httpx.Response(503, headers={"Retry-After": "3600"})]
+    order = Order("results", ministry, MAP, "r1")
+    tallies = await import_file(order, api, console)
+    (tally,) = tallies  # the results were not even tried
+    assert (tally.rows, tally.lost) == (12, 12)
+    assert report(tallies, order, console) == 1
+    assert "12 not answered = 12 rows" in says(console)
+    assert "Run the same command again" in says(console)
+
+
+async def test_a_refused_batch_stops_the_import(
+    ministry: Path, registry: Registry, api: Api, console: Console, slept: Slept
+) -> None:
+    problem = {"type": "/problems/forbidden", "title": "Forbidden", "detail": "areas"}
+    registry.troubles = [httpx.Response(403, json=problem)]
+    order = Order("results", ministry, MAP, "r1", only="results")
+    tallies = await import_file(order, api, console)
+    assert tallies[0].stopped_by == "403 /problems/forbidden: areas"
+    assert slept == []
+    assert report(tallies, order, console) == 1
+
+
+async def test_a_long_file_goes_in_batches(
+    tmp_path: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("id,name\n" + "".join(f"{n},N\n" for n in range(importing.BATCH * 2 + 5)))
+    (tally,) = await import_file(Order("residents", path), api, console)
+    assert tally.accepted == tally.rows == importing.BATCH * 2 + 5
+    assert sorted(size for _, size in registry.calls) == [5, importing.BATCH, importing.BATCH]
+
+
+async def test_ndjson_goes_as_it_is_with_the_round_filled_in(
+    tmp_path: Path, registry: Registry, api: Api, console: Console
+) -> None:
+    path = tmp_path / "results.ndjson"
+    path.write_text('{"result_id": "a"}\n{"result_id": "b", "round_id": "own"}\n')
+    await import_file(Order("results", path, round_id="r1"), api, console)
+    assert [row["round_id"] for row in registry.seen.values()] == ["r1", "own"]
+
+
+async def test_a_broken_archive_ends_in_a_file_error(
+    tmp_path: Path, api: Api, console: Console
+) -> None:
+    path = tmp_path / "people.csv.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x00garbage")
+    with pytest.raises(FileError):
+        await import_file(Order("residents", path), api, console)
+
+
+async def test_a_map_that_makes_no_residents_cannot_import_them(
+    tmp_path: Path, ministry: Path, api: Api, console: Console
+) -> None:
+    path = tmp_path / "map.toml"
+    path.write_text('[results]\nsite = { constant = "x" }\n')
+    with pytest.raises(MapError, match="nothing that makes residents"):
+        await import_file(Order("residents", ministry, path), api, console)
+
+
+def test_a_tally_adds_up() -> None:
+    tally = Tally("results", rows=10, accepted=4, duplicate=3, rejected=2)
+    assert str(tally).startswith("results: 4 accepted + 3 duplicate + 2 rejected + 1 not answered")
+    assert not tally.clean
