@@ -1,0 +1,1 @@
+"""The mechanics that all services stand on."""
