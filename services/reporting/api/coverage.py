@@ -1,0 +1,144 @@
+"""Coverage and the series of samples."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+
+from services.reporting.api.answers import (
+    Answer,
+    AsOfAnswer,
+    RoundAnswer,
+    Row,
+    headers_of,
+    same,
+    tag_of,
+)
+from services.reporting.domain import By, ByArea
+from services.reporting.flow import figures
+from services.reporting.wiring import Wiring
+from shared.auth import CallerDep
+
+Step = Literal["5m", "10m", "15m", "30m", "1h"]
+STEP_SECONDS: dict[Step, int] = {"5m": 300, "10m": 600, "15m": 900, "30m": 1800, "1h": 3600}
+
+RoundParameter = Annotated[
+    str | None,
+    Query(
+        alias="round", max_length=64, description="id; without: the newest open one, else newest"
+    ),
+]
+IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer one has")]
+_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Nothing changed; `As-Of` says how fresh that is"}
+}
+
+
+class CoverageAnswer(Answer):
+    """Who is left: one row per area, need or channel, and everybody in the token's areas."""
+
+    round: RoundAnswer
+    by: By
+    areas: list[str]
+    """Code prefixes that the figures are limited to: those of the token."""
+    as_of: AsOfAnswer
+    rows: list[Row]
+    """By need they overlap; only areas sum to `total`."""
+    total: Row
+
+
+class PointAnswer(Answer):
+    """Samples of one step of sampling time."""
+
+    at: datetime
+    """Beginning of the step."""
+    sampled: int
+    cumulative: int
+    """Sampled up to the end of the step."""
+
+
+class SeriesRowAnswer(Answer):
+    """Samples of one area along sampling time; steps without any are left out."""
+
+    code: str
+    name: str
+    points: list[PointAnswer]
+
+
+class SeriesAnswer(Answer):
+    """The curve of a round. Late entries move it where they belong, back in time."""
+
+    round: RoundAnswer
+    by: ByArea
+    step: Step
+    areas: list[str]
+    as_of: AsOfAnswer
+    rows: list[SeriesRowAnswer]
+
+
+def router(wiring: Wiring) -> APIRouter:
+    """Build the routes of figures."""
+    routes = APIRouter(tags=["coverage"])
+    database = wiring.database
+
+    @routes.get("/v1/coverage", response_model=CoverageAnswer, responses=_NOT_MODIFIED)
+    async def get_coverage(
+        *,
+        caller: CallerDep,
+        response: Response,
+        round_id: RoundParameter = None,
+        by: By = "office",
+        if_none_match: IfNoneMatch = None,
+    ) -> CoverageAnswer | Response:
+        """Read coverage and the whole account, by district, office, community, need or channel."""
+        async with database.snapshot() as tx:
+            seen = await figures.view(tx, round_id, caller.areas)
+            tag = tag_of(seen, "coverage", by, caller.areas)
+            if same(if_none_match, tag):
+                return Response(status_code=304, headers=headers_of(seen, tag))
+            table = await figures.coverage(tx, seen.generation, seen.round, by, caller.areas)
+        response.headers.update(headers_of(seen, tag))
+        return CoverageAnswer(
+            round=RoundAnswer.model_validate(seen.round),
+            by=by,
+            areas=list(caller.areas),
+            as_of=AsOfAnswer.model_validate(seen.as_of),
+            rows=[Row.model_validate(line) for line in table.rows],
+            total=Row.model_validate(table.total),
+        )
+
+    @routes.get("/v1/coverage/series", response_model=SeriesAnswer, responses=_NOT_MODIFIED)
+    async def get_series(
+        *,
+        caller: CallerDep,
+        response: Response,
+        round_id: RoundParameter = None,
+        by: ByArea = "office",
+        step: Step = "5m",
+        if_none_match: IfNoneMatch = None,
+    ) -> SeriesAnswer | Response:
+        """Read how many were sampled in each step of sampling time."""
+        async with database.snapshot() as tx:
+            seen = await figures.view(tx, round_id, caller.areas)
+            tag = tag_of(seen, "series", by, step, caller.areas)
+            if same(if_none_match, tag):
+                return Response(status_code=304, headers=headers_of(seen, tag))
+            rows = await figures.series(
+                tx,
+                seen.generation,
+                seen.round,
+                by,
+                caller.areas,
+                step_seconds=STEP_SECONDS[step],
+            )
+        response.headers.update(headers_of(seen, tag))
+        return SeriesAnswer(
+            round=RoundAnswer.model_validate(seen.round),
+            by=by,
+            step=step,
+            areas=list(caller.areas),
+            as_of=AsOfAnswer.model_validate(seen.as_of),
+            rows=[SeriesRowAnswer.model_validate(row) for row in rows],
+        )
+
+    return routes

@@ -1,0 +1,143 @@
+"""What reporting asks of registry and dispatch: heads, and testimony for the ledger."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TypeVar
+
+import httpx
+import msgspec
+import structlog
+
+from services.reporting.domain import Applied, Evidence, Head, OpenHands, Recount
+from shared.contracts.dispatch import HANDS
+from shared.contracts.registry import ROLL
+from shared.errors import TransientError, Unavailable
+from shared.outbox import Heads
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class _Position(msgspec.Struct, frozen=True):
+    partition: int
+    pos: int
+    incarnation: str = ""
+
+
+class _Totals(msgspec.Struct, frozen=True):
+    as_of: datetime
+    heads: dict[str, list[_Position]]
+    applied: dict[str, list[_Position]]
+    communities: dict[str, dict[str, int]]
+    hands: dict[str, int]
+
+
+class _HandsTotals(msgspec.Struct, frozen=True):
+    heads: list[_Position]
+    hands: dict[str, int]
+
+
+class _AppliedPosition(msgspec.Struct, frozen=True):
+    topic: str
+    partition: int
+    applied: int
+    recorded_at: datetime | None = None
+
+
+class _Status(msgspec.Struct, frozen=True):
+    positions: list[_AppliedPosition]
+    parked: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The two services whose word reporting's figures are held against."""
+
+    registry: httpx.AsyncClient
+    dispatch: httpx.AsyncClient
+
+    def by_name(self) -> Mapping[str, httpx.AsyncClient]:
+        """Both, by the name of the service."""
+        return {"registry": self.registry, "dispatch": self.dispatch}
+
+    async def testify(self, round_id: str) -> Evidence:
+        """Ask both for what the ledger needs; one that does not answer is None, never an error."""
+        recount, registry_parked, dispatch_parked = await asyncio.gather(
+            _or_none(self.recount(round_id)),
+            _or_none(parked(self.registry)),
+            _or_none(parked(self.dispatch)),
+        )
+        # Asked last: hands that registry has taken in were dispatch's before.
+        open_hands = await _or_none(self.open_hands(round_id))
+        return Evidence(
+            recount, open_hands, {"registry": registry_parked, "dispatch": dispatch_parked}
+        )
+
+    async def recount(self, round_id: str) -> Recount:
+        """Registry's own figures of a round, counted from facts in one snapshot."""
+        totals = await _get(self.registry, f"/v1/rounds/{round_id}/totals", _Totals)
+        return Recount(
+            as_of=totals.as_of,
+            roll_heads={
+                each.partition: Head(each.pos, each.incarnation) for each in totals.heads[ROLL]
+            },
+            hands_applied={each.partition: each.pos for each in totals.applied.get(HANDS, [])},
+            communities=totals.communities,
+            hands=totals.hands,
+        )
+
+    async def open_hands(self, round_id: str) -> OpenHands:
+        """Dispatch's open hands of a round, by kind."""
+        totals = await _get(
+            self.dispatch, "/v1/hands/totals", _HandsTotals, params={"round": round_id}
+        )
+        return OpenHands({each.partition: each.pos for each in totals.heads}, totals.hands)
+
+    async def hands_applied(self) -> Sequence[Applied]:
+        """How far registry has taken in what dispatch announced of hands."""
+        status = await _get(self.registry, "/v1/status", _Status)
+        return [
+            Applied(each.topic, each.partition, each.applied, each.recorded_at)
+            for each in status.positions
+            if each.topic == HANDS
+        ]
+
+
+async def heads(client: httpx.AsyncClient) -> Mapping[str, Sequence[int]]:
+    """Heads of everything a producer announces on, by topic; the index is the partition."""
+    told = sorted(
+        (await _get(client, "/v1/outbox/heads", Heads)).heads,
+        key=lambda head: (head.topic, head.partition),
+    )
+    return {
+        topic: [head.pos for head in own] for topic, own in groupby(told, lambda head: head.topic)
+    }
+
+
+async def parked(client: httpx.AsyncClient) -> int:
+    """How many events a service set aside that nobody decided on."""
+    return sum((await _get(client, "/v1/status", _Status)).parked.values())
+
+
+async def _get(
+    client: httpx.AsyncClient, path: str, shape: type[T], params: Mapping[str, str] | None = None
+) -> T:
+    answer = await client.get(path, params=params)
+    if answer.is_error:
+        raise Unavailable(f"{path} was answered {answer.status_code}")
+    try:
+        return msgspec.json.decode(answer.content, type=shape)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"{path} was answered in a shape we do not know") from error
+
+
+async def _or_none(asked: Awaitable[T]) -> T | None:
+    try:
+        return await asked
+    except TransientError as error:
+        log.warning("witness_silent", why=str(error))
+        return None

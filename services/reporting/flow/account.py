@@ -1,0 +1,131 @@
+"""Events become figures: `count[after] += 1; count[before] -= 1`, and nothing is ever recounted.
+
+Each use case takes the events of one partition that came in a row, and a generation to fold them
+`into`: None is the current one, which live events feed; a rebuild names its own.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from services.reporting import messages, metrics, store
+from services.reporting.messages import Moves, RollFold
+from shared.contracts.dispatch import VisitsChanged
+from shared.contracts.envelope import Event
+from shared.contracts.registry import (
+    AreasChanged,
+    RollChanged,
+    RoundChanged,
+    RoundOpened,
+    RoundTicked,
+)
+from shared.database import Transaction
+
+KEEP = timedelta(hours=1)
+"""How young an event must be for its single delta to be kept: cuts are minutes old at most."""
+
+
+class Fold(Protocol):
+    """What an event type does to the figures of a generation."""
+
+    async def __call__(
+        self, tx: Transaction, events: Sequence[Event[Any]], into: int | None = None
+    ) -> None:
+        """Fold events that came in a row."""
+
+
+async def name_areas(
+    tx: Transaction, events: Sequence[Event[AreasChanged]], into: int | None = None
+) -> None:
+    """Areas were added or renamed: rows get names."""
+    generation = await _generation(tx, into)
+    await store.save_areas(tx, generation, [area for event in events for area in event.data.areas])
+
+
+async def follow_rounds(
+    tx: Transaction, events: Sequence[Event[RoundChanged]], into: int | None = None
+) -> None:
+    """A round was made, opened, closed or sealed; the newest version of it holds."""
+    generation = await _generation(tx, into)
+    for event in events:
+        await store.save_round(tx, generation, event.data, event.record.recorded_at)
+
+
+async def follow_clocks(
+    tx: Transaction, events: Sequence[Event[RoundTicked]], into: int | None = None
+) -> None:
+    """The manual clock of a round moved on."""
+    generation = await _generation(tx, into)
+    for event in events:
+        await store.tick_round(tx, generation, event.data)
+
+
+async def enter_rolls(
+    tx: Transaction, events: Sequence[Event[RoundOpened]], into: int | None = None
+) -> None:
+    """A round opened: everybody of these communities is on its roll, unaccounted."""
+    generation = await _generation(tx, into)
+    moved = [messages.opened(event.data) for event in events]
+    await store.move(tx, generation, messages.merged(moved))
+    await _remember(tx, generation, list(zip(events, moved, strict=True)))
+
+
+async def settle_changes(
+    tx: Transaction, events: Sequence[Event[RollChanged]], into: int | None = None
+) -> None:
+    """People moved in the account: each figure moves by as much as they did (R1, R2, R4, R5).
+
+    Signed sums, one statement for all events: the order within does not matter, the position has
+    seen to it that each comes once, and a figure below zero would be shown, not hidden.
+    """
+    generation = await _generation(tx, into)
+    fold = RollFold()
+    for event in events:
+        fold.add(event.data)
+    await store.move(tx, generation, fold.moves())
+    await store.move_samples(tx, generation, fold.sample_moves())
+    await _remember(tx, generation, [(event, None) for event in events])
+    if into is None:
+        accepted = [(event.record.recorded_at, event.data.results) for event in events]
+        tx.after_commit(lambda: metrics.FRESHNESS.counted(accepted, datetime.now(UTC)))
+
+
+async def follow_visits(
+    tx: Transaction, events: Sequence[Event[VisitsChanged]], into: int | None = None
+) -> None:
+    """Visits moved on; they are counted by status and, at the door, by outcome (R16)."""
+    generation = await _generation(tx, into)
+    await store.move_visits(tx, generation, messages.visits(event.data for event in events))
+
+
+async def _generation(tx: Transaction, into: int | None) -> int:
+    return await store.current_generation(tx) if into is None else into
+
+
+async def _remember(
+    tx: Transaction,
+    generation: int,
+    events: Sequence[tuple[Event[Any], Moves | None]],
+) -> None:
+    """Keep what young events did by position, so that the figures can be told as of any of them.
+
+    Old ones, of a rebuild or a long silence, are not worth it: no cut will lie before them.
+    """
+    horizon = datetime.now(UTC) - KEEP
+    young = [pair for pair in events if pair[0].record.recorded_at >= horizon]
+    old = [event.record for event, _ in events if event.record.recorded_at < horizon]
+    await store.keep_deltas(
+        tx,
+        generation,
+        [
+            (event.record, event.data.round, messages.by_community(moved or _alone(event.data)))
+            for event, moved in young
+        ],
+    )
+    await store.forget_deltas(tx, generation, old)
+
+
+def _alone(message: RollChanged) -> Moves:
+    fold = RollFold()
+    fold.add(message)
+    return fold.moves()

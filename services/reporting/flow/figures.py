@@ -1,0 +1,101 @@
+"""Somebody asks how far the round is: sums of counters, and as of when they are (R22).
+
+Cost grows with communities and cells, never with residents.
+"""
+
+from collections.abc import Sequence
+
+from services.reporting import domain, store
+from services.reporting.domain import (
+    AREA_WIDTH,
+    SLOT_SECONDS,
+    By,
+    ByArea,
+    Cells,
+    Coverage,
+    Line,
+    Round,
+    SeriesRow,
+    View,
+)
+from shared.database import Transaction
+
+EVERYWHERE = ("",)
+"""Areas of somebody who sees all of them: the empty prefix."""
+
+
+async def view(tx: Transaction, round_id: str | None, areas: Sequence[str]) -> View:
+    """Find the round that is asked for and how far its figures are, in the caller's areas.
+
+    Raises:
+        UnknownRound: there is none.
+
+    """
+    generation = await store.current_generation(tx)
+    return View(
+        generation=generation,
+        round=await store.find_round(tx, generation, round_id, areas),
+        as_of=domain.as_of(await store.applied(tx), await store.producers(tx)),
+        decisions=await store.decisions(tx),
+    )
+
+
+async def coverage(
+    tx: Transaction, generation: int, of: Round, by: By, areas: Sequence[str]
+) -> Coverage:
+    """Read the coverage table of a round, limited to the caller's areas (R2, R4, R5)."""
+    if by == "need" or by == "channel":  # noqa: PLR1714 - narrows the type
+        cells = await store.cells_of_scope(tx, generation, of.id, areas)
+        visits = await store.visits_by_area(tx, generation, of.id, 0, areas)
+        rows = domain.need_lines(cells) if by == "need" else domain.channel_lines(cells)
+        return Coverage(rows, _total(cells, visits.get("", {})))
+    return await _coverage_by_area(tx, generation, of, by, areas)
+
+
+async def _coverage_by_area(
+    tx: Transaction, generation: int, of: Round, by: ByArea, areas: Sequence[str]
+) -> Coverage:
+    width = AREA_WIDTH[by]
+    cells = await store.cells_by_area(tx, generation, of.id, width, areas)
+    visits = await store.visits_by_area(tx, generation, of.id, width, areas)
+    names = await store.area_names(tx, generation, by, of.offices, areas)
+    # Also areas where nothing was counted yet: a corner that is not shown is a blind one.
+    codes = sorted(names.keys() | cells.keys() | visits.keys())
+    return Coverage(
+        rows=[
+            domain.area_line(
+                code, domain.name_of(code, names), cells.get(code, {}), visits.get(code, {})
+            )
+            for code in codes
+        ],
+        total=_total(domain.add(cells.values()), domain.add(visits.values())),
+    )
+
+
+def _total(cells: Cells, visits: Cells) -> Line:
+    return domain.area_line("total", "total", cells, visits)
+
+
+async def series(
+    tx: Transaction,
+    generation: int,
+    of: Round,
+    by: ByArea,
+    areas: Sequence[str],
+    *,
+    step_seconds: int,
+) -> Sequence[SeriesRow]:
+    """Read how many were sampled in each step of sampling time, by area (R1, R19)."""
+    found = await store.series_by_area(
+        tx,
+        generation,
+        of.id,
+        AREA_WIDTH[by],
+        areas,
+        slots=step_seconds // SLOT_SECONDS,
+    )
+    names = await store.area_names(tx, generation, by, of.offices, areas)
+    return [
+        SeriesRow(code, domain.name_of(code, names), domain.points(found.get(code, {})))
+        for code in sorted(names.keys() | found.keys())
+    ]

@@ -1,0 +1,50 @@
+"""Every second: how far are the others? What is told of them makes figures say how old they are."""
+
+from datetime import UTC, datetime
+
+from services.reporting import clients, domain, store
+from services.reporting.clients import Peers
+from services.reporting.domain import Producer
+from shared.contracts.dispatch import HANDS
+from shared.database import Database
+from shared.errors import TransientError
+
+
+async def look(database: Database, peers: Peers) -> None:
+    """Ask the producers for their heads and note them, with the moment before each was asked.
+
+    dispatch comes first and registry's own heads last: hands that registry had taken in by then are
+    in the roll up to those heads.
+
+    Raises:
+        TransientError: one of them does not answer; what it said before holds, and grows old.
+
+    """
+    failed: TransientError | None = None
+    try:
+        await _ask_dispatch(database, peers)
+    except TransientError as error:
+        failed = error
+    await _ask_registry(database, peers)
+    if failed is not None:
+        raise failed
+
+
+async def _ask_dispatch(database: Database, peers: Peers) -> None:
+    asked_at = datetime.now(UTC)
+    heads = await clients.heads(peers.dispatch)
+    await database.transact(store.save_producer, Producer("dispatch", asked_at, heads))
+
+
+async def _ask_registry(database: Database, peers: Peers) -> None:
+    taken_in = await peers.hands_applied()
+    asked_at = datetime.now(UTC)
+    heads = await clients.heads(peers.registry)
+    async with database.begin(readonly=True) as tx:
+        dispatch = (await store.producers(tx)).get("dispatch")
+    hands_as_of = (
+        domain.counted_until(dispatch.heads[HANDS], taken_in, dispatch.asked_at)
+        if dispatch is not None and HANDS in dispatch.heads
+        else None
+    )
+    await database.transact(store.save_producer, Producer("registry", asked_at, heads, hands_as_of))

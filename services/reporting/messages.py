@@ -1,0 +1,143 @@
+"""Contracts ↔ domain: what an announced change moves in the figures.
+
+The hot path. Standings are counted before they are taken apart: in a batch of a thousand changes
+only a few dozen standings differ, so naming their cells costs next to nothing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias, TypeVar
+
+from services.reporting.domain import SLOT_SECONDS
+from shared.contracts.cells import cells_of
+from shared.contracts.dispatch import VisitChange, VisitsChanged
+from shared.contracts.registry import CommunityRoll, RollChanged, RoundOpened, Standing
+
+Moves: TypeAlias = dict[tuple[str, str, str], int]
+"""By how much each figure moves: (round, community, cell) → n."""
+
+SampleMoves: TypeAlias = dict[tuple[str, str, int], int]
+"""By how much each slot of the series moves: (round, community, slot) → n."""
+
+K = TypeVar("K")
+
+_Kind: TypeAlias = tuple[object, ...]
+"""Everything of a standing that decides which cells count it."""
+
+
+class RollFold:
+    """Adds up what roll changes move: +1 where a person stands now, -1 where they stood.
+
+    No guard and no clamping: a repeated change is kept out by its position, not here.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, _Kind], int] = defaultdict(int)
+        self._examples: dict[_Kind, Standing] = {}
+        self._samples: SampleMoves = defaultdict(int)
+
+    def add(self, message: RollChanged) -> None:
+        """Take one message in."""
+        for community, changes in message.communities.items():
+            for change in changes:
+                if change.before is not None:
+                    self._count(message.round, community, change.before, -1)
+                self._count(message.round, community, change.after, 1)
+
+    def _count(self, round_id: str, community: str, standing: Standing, n: int) -> None:
+        # The other half of a change that touches two communities folds the other side.
+        if standing.counted_in not in ("", community):
+            return
+        hand = standing.hand
+        kind = (
+            standing.klass,
+            standing.needs,
+            standing.reason,
+            hand.kind if hand is not None else None,
+            standing.channel,
+            standing.result,
+        )
+        self._counts[round_id, community, kind] += n
+        self._examples.setdefault(kind, standing)
+        if standing.klass == "sampled" and standing.sampled_at is not None:
+            slot = int(standing.sampled_at.timestamp()) // SLOT_SECONDS
+            self._samples[round_id, community, slot] += n
+
+    def moves(self) -> Moves:
+        """Name the cells that move, by how much; what cancelled out is left out."""
+        cells = {kind: tuple(cells_of(standing)) for kind, standing in self._examples.items()}
+        moves: Moves = defaultdict(int)
+        for (round_id, community, kind), n in self._counts.items():
+            if n:
+                for cell in cells[kind]:
+                    moves[round_id, community, cell] += n
+        return without_zeros(moves)
+
+    def sample_moves(self) -> SampleMoves:
+        """Name the slots of sampling time that move, by how much."""
+        return without_zeros(self._samples)
+
+
+def opened(message: RoundOpened) -> Moves:
+    """Everybody of these communities enters the round, unaccounted."""
+    return {
+        (message.round, entry.community, cell): n
+        for entry in message.communities
+        for cell, n in _opening_cells(entry)
+        if n
+    }
+
+
+def _opening_cells(entry: CommunityRoll) -> Iterator[tuple[str, int]]:
+    for cell in cells_of(Standing()):
+        yield cell, entry.roll
+    for need, n in entry.needs.items():
+        for cell in cells_of(Standing(needs=(need,))):
+            if cell.startswith("need."):
+                yield cell, n
+
+
+def visits(messages: Iterable[VisitsChanged]) -> Moves:
+    """Visits by status, and what happened at the door by outcome (R16)."""
+    moves: Counter[tuple[str, str, str]] = Counter()
+    for message in messages:
+        for change in message.visits:
+            if change.before is not None:
+                moves[message.round, change.community, f"status.{change.before}"] -= 1
+            moves[message.round, change.community, f"status.{change.after}"] += 1
+            if _tells_outcome(change):
+                moves[message.round, change.community, f"outcome.{change.outcome}"] += 1
+    return without_zeros(moves)
+
+
+def _tells_outcome(change: VisitChange) -> bool:
+    """Say whether this is the change that brought the outcome.
+
+    That is the finish; of a visit that was cancelled while the team stood at the door, it is the
+    change that leaves it cancelled.
+    """
+    if change.outcome is None:
+        return False
+    return change.before != change.after or change.after == "cancelled"
+
+
+def merged(parts: Iterable[Moves]) -> Moves:
+    """Sum moves of several messages."""
+    total: Moves = defaultdict(int)
+    for part in parts:
+        for key, n in part.items():
+            total[key] += n
+    return without_zeros(total)
+
+
+def without_zeros(moves: Mapping[K, int]) -> dict[K, int]:
+    """Leave out what cancelled out."""
+    return {key: n for key, n in moves.items() if n}
+
+
+def by_community(moves: Moves) -> dict[str, dict[str, int]]:
+    """Nest the moves of one message's round, as they are kept by position."""
+    nested: dict[str, dict[str, int]] = {}
+    for (_, community, cell), n in moves.items():
+        nested.setdefault(community, {})[cell] = n
+    return nested

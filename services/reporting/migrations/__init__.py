@@ -1,0 +1,13 @@
+"""The schema's history, and the way to its newest version."""
+
+from pathlib import Path
+
+from services.reporting import store
+from shared import migrating
+
+HERE = Path(__file__).parent
+
+
+def upgrade(url: str) -> None:
+    """Bring reporting's database to the newest schema, with its first rows."""
+    migrating.upgrade(url, HERE, store.install)

@@ -1,0 +1,24 @@
+"""What reporting needs to be told."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Settings of reporting: the common ones and its own."""
+
+    service: ClassVar[str] = "reporting"
+
+    database_url: str = Field(description="reporting's database, `postgresql+asyncpg://…`")
+    watch_seconds: float = Field(
+        1, gt=0, description="how often the producers are asked for their heads, for `as_of`"
+    )
+    ledger_seconds: float = Field(
+        3, gt=0, description="how often the worker proves the account, for the metrics"
+    )
+    sealed_gauge_seconds: float = Field(
+        86_400, ge=0, description="how long the gauges of a sealed round are still shown"
+    )

@@ -1,0 +1,139 @@
+"""Tables. Everything folded carries a `generation`: a rebuild fills a new one beside the old.
+
+Counters are keyed by round and community and hold one number: reads cost in proportion to
+communities, never to residents.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from shared import positions
+
+metadata = sa.MetaData()
+positions.tables(metadata)
+
+# A counter is updated in place thousands of times: room in the page keeps updates off the index.
+_ROOM = {"fillfactor": "60"}
+
+
+def _generation() -> sa.Column[int]:
+    return sa.Column("generation", sa.Integer, primary_key=True)
+
+
+generation = sa.Table(
+    "generation",
+    metadata,
+    sa.Column("id", sa.Integer, sa.Identity(), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("swapped_at", sa.DateTime(timezone=True)),
+    sa.CheckConstraint("state IN ('building', 'current', 'retired')", name="generation_state"),
+    comment="Lives of the counters: one is current, one may be building",
+)
+sa.Index(
+    "generation_one_of_each",
+    generation.c.state,
+    unique=True,
+    postgresql_where=generation.c.state.in_(["building", "current"]),
+)
+
+area = sa.Table(
+    "area",
+    metadata,
+    _generation(),
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("parent", sa.Text),
+    sa.Column("lat", sa.Double),
+    sa.Column("lon", sa.Double),
+    comment="Names and places of districts, offices and communities",
+)
+
+round_ = sa.Table(
+    "round",
+    metadata,
+    _generation(),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("campaign", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("opens_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("closes_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("offices", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("manual_clock", sa.Boolean, nullable=False),
+    sa.Column("clock_at", sa.DateTime(timezone=True)),
+    sa.Column("opened_at", sa.DateTime(timezone=True)),
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Rounds as announced; the newest version of each",
+)
+
+counter = sa.Table(
+    "counter",
+    metadata,
+    _generation(),
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("community", sa.Text, primary_key=True),
+    sa.Column("cell", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    comment="The account as folded: how many people each cell of a community counts",
+    postgresql_with=_ROOM,
+)
+
+visit_counter = sa.Table(
+    "visit_counter",
+    metadata,
+    _generation(),
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("community", sa.Text, primary_key=True),
+    sa.Column("cell", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    comment="Visits as folded, by `status.X` and `outcome.X`, where they were made",
+    postgresql_with=_ROOM,
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    _generation(),
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("community", sa.Text, primary_key=True),
+    sa.Column("slot", sa.BigInteger, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    comment="The sampled by sampling time; slot = seconds since 1970 ÷ 300, rounded down",
+    postgresql_with=_ROOM,
+)
+
+delta = sa.Table(
+    "delta",
+    metadata,
+    _generation(),
+    sa.Column("partition", sa.SmallInteger, primary_key=True),
+    sa.Column("pos", sa.BigInteger, primary_key=True),
+    sa.Column("round", sa.Text, nullable=False),
+    sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("moved", pg.JSONB, nullable=False),
+    sa.Index("delta_recorded_at", "recorded_at"),
+    comment="What each recent position of the roll did to `counter`: {community: {cell: n}}",
+)
+
+delta_floor = sa.Table(
+    "delta_floor",
+    metadata,
+    _generation(),
+    sa.Column("partition", sa.SmallInteger, primary_key=True),
+    sa.Column("pos", sa.BigInteger, nullable=False),
+    comment="Up to which position deltas are forgotten: no older cut can be told exactly",
+)
+
+producer = sa.Table(
+    "producer",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("heads", pg.JSONB, nullable=False),
+    sa.Column("hands_as_of", sa.DateTime(timezone=True)),
+    comment="Heads a producer had when asked last: figures at or beyond them are as of then",
+)

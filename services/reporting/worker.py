@@ -1,0 +1,96 @@
+"""The worker: applies events, keeps `as_of` and the metrics fresh, and rebuilds when asked to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from services.reporting import metrics, store
+from services.reporting.flow import account, ledger, producers, rebuild
+from services.reporting.settings import Settings
+from services.reporting.wiring import Folds, Wiring, connect
+from shared.consumer import wait_for
+from shared.contracts.dispatch import VisitsChanged
+from shared.contracts.registry import (
+    AreasChanged,
+    RollChanged,
+    RoundChanged,
+    RoundOpened,
+    RoundTicked,
+)
+from shared.errors import TransientError
+from shared.http import Ops
+
+HANDLERS: Folds = {
+    AreasChanged: account.name_areas,
+    RoundChanged: account.follow_rounds,
+    RoundTicked: account.follow_clocks,
+    RoundOpened: account.enter_rolls,
+    RollChanged: account.settle_changes,
+    VisitsChanged: account.follow_visits,
+}
+
+REBUILD_SECONDS = 1.0
+TRIM_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
+    """Do the work of a worker until told to stop; a failing part stops all of it."""
+    async with connect(settings, HANDLERS) as wiring:
+        ops.checks["database"] = wiring.database.ping
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(wiring.consumer.run(stop))
+            for seconds, chore in _chores(wiring):
+                tasks.create_task(_every(seconds, stop, chore))
+
+
+def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
+    settings, database = wiring.settings, wiring.database
+
+    async def look() -> None:
+        await producers.look(database, wiring.peers)
+
+    async def survey() -> None:
+        sealed_after = datetime.now(UTC) - timedelta(seconds=settings.sealed_gauge_seconds)
+        metrics.CAMPAIGN.survey = await ledger.survey(database, wiring.peers, sealed_after)
+
+    async def build() -> None:
+        await rebuild.build(database, wiring.builder)
+
+    async def tidy() -> None:
+        await database.transact(store.trim_deltas, datetime.now(UTC) - account.KEEP)
+        await database.transact(store.drop_retired)
+
+    return [
+        (settings.watch_seconds, look),
+        (settings.ledger_seconds, survey),
+        (REBUILD_SECONDS, build),
+        (TRIM_SECONDS, tidy),
+    ]
+
+
+async def _every(
+    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
+) -> None:
+    """Do a chore again and again until told to stop; what fails for the moment is done later.
+
+    A long chore is cut short by a stop: each of them may be left anywhere and taken up again.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        loop = tasks.create_task(_repeat(seconds, stop, chore))
+        await stop.wait()
+        loop.cancel()
+
+
+async def _repeat(
+    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
+) -> None:
+    while not stop.is_set():
+        try:
+            await chore()
+        except TransientError as error:
+            log.warning("chore_failed", chore=getattr(chore, "__name__", ""), why=str(error))
+        await wait_for(stop, seconds)
