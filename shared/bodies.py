@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
+from json import JSONDecoder
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -30,9 +30,17 @@ ROW_LIMIT = 10_000
 _ZSTD_WINDOW = 8 * 1024 * 1024
 """Bytes a zstd frame may ask us to keep; the least every decoder must support (RFC 8878)."""
 
+_ZSTD_PIECE = 1024
+"""Bytes unpacked at a time: at most 32 MiB come out before the limit is looked at again."""
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoders raise on bad input; the last one on brackets nested too deeply."""
+
 _NUL = b"\\u0000"
 _REF = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
+_LEAD, _COMMA, _CLOSE = (re.compile(rf"[ \t\r\n]*{mark}[ \t\r\n]*") for mark in (r"\[", ",", r"\]"))
+_lax = JSONDecoder()
 _WHITESPACE = b" \t\r\n"
 
 T = TypeVar("T")
@@ -94,14 +102,23 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 def _unzstd(body: bytes, limit: int) -> bytes:
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     out = bytearray()
-    try:
-        with decompressor.stream_reader(BytesIO(body), read_across_frames=True) as reader:
-            while chunk := reader.read(limit + 1 - len(out)):
-                out += chunk
-                if len(out) > limit:
-                    raise _too_large(limit)
-    except zstandard.ZstdError:
-        raise BadBody("the body is not zstd") from None
+    position = 0
+    frame = None
+    # Piece by piece: a frame's output has no cap of its own, but a piece of input can only make so
+    # much of it (128 KiB from 4 bytes).
+    while position < len(body):
+        frame = frame or decompressor.decompressobj()
+        piece = body[position : position + _ZSTD_PIECE]
+        try:
+            out += frame.decompress(piece)
+        except zstandard.ZstdError:
+            raise BadBody("the body is not zstd") from None
+        if len(out) > limit:
+            raise _too_large(limit)
+        position += len(piece) - len(frame.unused_data)
+        frame = None if frame.eof else frame
+    if frame is not None:
+        raise BadBody("the zstd body is cut short")
     return bytes(out)
 
 
@@ -192,7 +209,7 @@ def decode_one(body: bytes, row: type[T]) -> T:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise BadInput.at(*_explain(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         raise BadBody("the body is not JSON") from None
     if _holds_nul(body):
         raise BadInput.at("", _NUL_RULE)
@@ -219,7 +236,7 @@ def _decode_at_once(body: bytes, media: str, row: type[T]) -> list[T] | None:
     one, many = _decoders(row)
     try:
         return many.decode(body) if media == JSON else one.decode_lines(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
 
 
@@ -230,10 +247,43 @@ def _raw_rows(body: bytes, media: str, limit: int) -> Sequence[bytes | msgspec.R
     else:
         try:
             raw = msgspec.json.decode(body, type=list[msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise BadBody("the body is not a JSON array") from None
+        except _UNREADABLE:
+            raw = list(_split_array(body))
     _check_count(len(raw), limit)
     return raw
+
+
+def _split_array(body: bytes) -> Iterator[bytes]:
+    """Split an array by a laxer parser: one broken escape or byte must not fail the other rows.
+
+    Raises:
+        BadBody: it is no array even so
+
+    """
+    text = body.decode("utf-8", "surrogateescape")
+    position = _past(_LEAD, text, 0)
+    closed = _CLOSE.match(text, position)
+    while closed is None:
+        try:
+            _, end = _lax.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            raise _no_array() from None
+        yield text[position:end].encode("utf-8", "surrogateescape")
+        closed = _CLOSE.match(text, end)
+        position = end if closed else _past(_COMMA, text, end)
+    if closed.end() != len(text):
+        raise _no_array()
+
+
+def _past(mark: re.Pattern[str], text: str, position: int) -> int:
+    found = mark.match(text, position)
+    if found is None:
+        raise _no_array()
+    return found.end()
+
+
+def _no_array() -> BadBody:
+    return BadBody("the body is not a JSON array")
 
 
 def _check_count(count: int, limit: int) -> None:
@@ -252,7 +302,7 @@ def _decode_each(raw: Sequence[bytes | msgspec.Raw], row: type[T], ref: str | No
             value = decoder.decode(data)
         except msgspec.ValidationError as error:
             errors.append(RowError(index, *_explain(error), _ref(data, ref)))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             errors.append(RowError(index, "", "is not JSON"))
         else:
             if _holds_nul(data):
@@ -290,7 +340,7 @@ def _ref(data: bytes, name: str | None) -> str | None:
     try:
         value = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get(name)
         text = None if value is None else msgspec.json.decode(value, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     return text if text is not None and _REF.fullmatch(text) else None
 
