@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.local.errors import FolderBusyError
+
 _LOCK = "lastmetre.lock"
 _PREFIX = "lastmetre-"
-
-
-class FolderBusyError(Exception):
-    """Another stack works in the folder."""
 
 
 class Claim(NamedTuple):

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +31,7 @@ from urllib.parse import quote
 import asyncpg
 
 from deploy.local import lifeline
+from deploy.local.errors import ServerError
 from deploy.local.folders import scratch
 
 T = TypeVar("T")
@@ -68,10 +69,6 @@ _CARELESS: Mapping[str, str] = {
     "max_wal_senders": "0",
     "shared_buffers": "64MB",
 }
-
-
-class ServerError(Exception):
-    """A server did not start, or is gone. The message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +154,13 @@ class Broker(Server):
             raise ConnectionError(f"port {self.port} does not speak Kafka")
 
 
-def free_port() -> int:
-    """A loopback TCP port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Different loopback TCP ports that nobody uses at this moment."""
+    with ExitStack() as open_together:
+        probes = [open_together.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def run_apart(work: Coroutine[object, object, T]) -> T:
@@ -270,7 +268,7 @@ def broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Iterator[B
 
 def start_broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Broker:
     """Start what `broker` runs; the caller stops it."""
-    chosen = port or free_port()
+    chosen = port or free_ports(1)[0]
     address = f"tcp://127.0.0.1:{chosen}"
     log = folder / "broker.log"
     process = _launch(
@@ -399,7 +397,7 @@ def _launch(
         "account": account,
         "data": str(data.absolute()),
     }
-    with log.open("ab") as output:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own command, no shell
             [sys.executable, "-I", "-S", lifeline.__file__, json.dumps(order), *command],
             stdin=subprocess.DEVNULL,

@@ -6,13 +6,10 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from deploy.local.errors import NoStackError
 from deploy.local.tokens import state_folder
 
 SERVICES = ("registry", "dispatch", "reporting")
-
-
-class NoStackError(Exception):
-    """No stack is known to run."""
 
 
 @dataclass(frozen=True)

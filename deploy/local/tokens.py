@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from deploy.local.errors import TokenError
+
 ROLES = ("site", "team", "office", "supervisor", "district", "system", "admin")
 
 AUDIENCE = "lastmetre"
@@ -43,10 +45,6 @@ EVERYWHERE = (
 )
 # fmt: on
 """Every province-level code of GB/T 2260: the areas of a token for the whole country."""
-
-
-class TokenError(Exception):
-    """A token cannot be made as asked."""
 
 
 @dataclass(frozen=True)

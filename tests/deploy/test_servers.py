@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from deploy.local import folders, servers
+from deploy.local.errors import FolderBusyError, ServerError
 from tests.support.servers import DatabaseUrl
 from tests.support.waiting import eventually
 
@@ -110,7 +111,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         pass
     (data / "postgresql.conf").write_text("no_such_setting = 1\n")
     with (
-        pytest.raises(servers.ServerError, match="no_such_setting"),
+        pytest.raises(ServerError, match="no_such_setting"),
         servers.postgres(data, durable=False),
     ):
         pass
@@ -127,7 +128,7 @@ def test_an_interrupted_initdb_is_made_anew(tmp_path: Path) -> None:
 def test_a_claimed_folder_is_refused_to_the_next(tmp_path: Path) -> None:
     with (
         folders.claimed(tmp_path),
-        pytest.raises(folders.FolderBusyError),
+        pytest.raises(FolderBusyError),
         folders.claimed(tmp_path, patience=0),
     ):
         pass

@@ -1,0 +1,350 @@
+"""The `lastmetre` command.
+
+What a subcommand needs is imported when it runs: `lastmetre token` must not wait for a web server
+to be imported.
+"""
+
+import os
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.local.errors import LocalError
+
+if TYPE_CHECKING:
+    from deploy.local.operating import Operator
+    from deploy.local.stack import Addresses, Note
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # Its tracebacks show local variables, and those may be somebody's name.
+    pretty_exceptions_enable=False,
+    help="Lastmetre (最后一米): nobody left out. Runs the whole stack on one machine, and asks it.",
+)
+importing_app = typer.Typer(no_args_is_help=True, help="Send a file through the HTTP API.")
+parked_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied.")
+rebuild_app = typer.Typer(no_args_is_help=True, help="Build derived figures anew.")
+app.add_typer(importing_app, name="import")
+app.add_typer(parked_app, name="parked")
+app.add_typer(rebuild_app, name="rebuild")
+
+
+class Role(StrEnum):
+    """What the bearer of a token is."""
+
+    SITE = "site"
+    TEAM = "team"
+    OFFICE = "office"
+    SUPERVISOR = "supervisor"
+    DISTRICT = "district"
+    SYSTEM = "system"
+    ADMIN = "admin"
+
+
+class Service(StrEnum):
+    """A service that consumes events."""
+
+    REGISTRY = "registry"
+    DISPATCH = "dispatch"
+    REPORTING = "reporting"
+
+
+class Kind(StrEnum):
+    """What rows of a file are made into."""
+
+    RESIDENTS = "residents"
+    RESULTS = "results"
+
+
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        envvar="LASTMETRE_STACK",
+        metavar="URL,URL,URL",
+        help="registry, dispatch, reporting; default: the stack that `lastmetre up` runs",
+    ),
+]
+Registry = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="registry; default: that of the stack `lastmetre up` runs"),
+]
+Rows = Annotated[
+    str | None, typer.Option(metavar="A:B", help="only these rows, from 1, both included")
+]
+MapFile = Annotated[
+    Path | None,
+    typer.Option("--map", exists=True, dir_okay=False, help="how columns become fields (TOML)"),
+]
+Rejects = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="list the rows that were not taken here (CSV)")
+]
+Source = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="CSV or NDJSON, also .gz or .zst")
+]
+
+
+def main() -> None:
+    """Run the command; what can be said in a sentence is said without a traceback."""
+    try:
+        app()
+    except LocalError as error:
+        sys.stderr.write(f"lastmetre: {error}\n")
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="keep databases and encryption keys here; default: a temporary folder",
+        ),
+    ] = None,
+    registry_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 8001,
+    dispatch_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 8002,
+    reporting_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 8003,
+    postgres: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="use this PostgreSQL (18 or newer); needs --data"),
+    ] = None,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="use this Apache Kafka")
+    ] = None,
+) -> None:
+    """Run the whole stack in the foreground, until Ctrl-C."""
+    from deploy.local import supervisor
+
+    options = supervisor.Options(
+        data=data,
+        ports={"registry": registry_port, "dispatch": dispatch_port, "reporting": reporting_port},
+        postgres=postgres,
+        kafka=kafka,
+    )
+    _tell("starting ...")
+    status = supervisor.run(options, announce=_announce, tell=_tell)
+    _tell("stopped")
+    raise typer.Exit(status)
+
+
+@app.command()
+def demo(
+    *,
+    residents: Annotated[int, typer.Option(min=100, help="people in the district")] = 20_000,
+    district: Annotated[str, typer.Option(help="6-digit statistics code")] = "410171",
+    seed: Annotated[int, typer.Option(help="the same seed invents the same people")] = 1,
+    stay: Annotated[bool, typer.Option("--stay", help="keep the stack up afterwards")] = False,
+    attach: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL,URL,URL",
+            help="play it as the next round of this stack: registry, dispatch, reporting",
+        ),
+    ] = None,
+) -> None:
+    """Load a district, play a testing day in it, show coverage and ledger."""
+    from deploy.local.stack import Addresses
+
+    if attach is not None:
+        raise typer.Exit(_play(Addresses.parse(attach), residents, district, seed))
+    from deploy.local import supervisor
+
+    _tell("starting PostgreSQL, the broker and the three services ...")
+    status = supervisor.run(
+        supervisor.Options(),
+        guest=lambda addresses: _play(addresses, residents, district, seed),
+        stay=stay,
+        announce=_announce if stay else lambda _: None,
+        tell=_tell,
+    )
+    raise typer.Exit(status)
+
+
+@importing_app.command("residents")
+def import_residents(
+    file: Source,
+    *,
+    registry: Registry = None,
+    map_file: MapFile = None,
+    rows: Rows = None,
+    rejects: Rejects = None,
+) -> None:
+    """Send residents; running it again is harmless."""
+    from deploy.local import importing
+
+    raise typer.Exit(
+        importing.residents(
+            file,
+            registry=_registry(registry),
+            mapping=map_file,
+            rows=rows,
+            rejects=rejects,
+            token=_given_token(),
+        )
+    )
+
+
+@importing_app.command("results")
+def import_results(
+    file: Source,
+    *,
+    registry: Registry = None,
+    map_file: MapFile = None,
+    round_id: Annotated[
+        str | None, typer.Option("--round", help="the round they belong to")
+    ] = None,
+    rows: Rows = None,
+    only: Annotated[Kind | None, typer.Option(help="of a map that makes both, only these")] = None,
+    rejects: Rejects = None,
+) -> None:
+    """Send samples and results; running it again is harmless."""
+    from deploy.local import importing
+
+    raise typer.Exit(
+        importing.results(
+            file,
+            registry=_registry(registry),
+            mapping=map_file,
+            round_id=round_id,
+            rows=rows,
+            only=only.value if only else None,
+            rejects=rejects,
+            token=_given_token(),
+        )
+    )
+
+
+@app.command()
+def token(
+    *,
+    role: Annotated[list[Role], typer.Option(help="may be given several times")],
+    area: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE",
+            help="statistics code or its beginning, 2-12 digits; may be given several times;"
+            " default: the whole country",
+        ),
+    ] = None,
+    team: Annotated[str | None, typer.Option(help="the bearer's team")] = None,
+    site: Annotated[str | None, typer.Option(help="the bearer's site")] = None,
+    sub: Annotated[str, typer.Option(help="who the bearer is")] = "development",
+    ttl: Annotated[float, typer.Option(min=0.001, help="hours until it expires")] = 24.0,
+) -> None:
+    """Print a development token, which `lastmetre up` trusts."""
+    from deploy.local import tokens
+
+    typer.echo(
+        tokens.development_token(
+            [each.value for each in role],
+            area or tokens.EVERYWHERE,
+            team=team,
+            site=site,
+            sub=sub,
+            ttl=timedelta(hours=ttl),
+        )
+    )
+
+
+@app.command()
+def status(*, stack: Stack = None) -> None:
+    """Tell how the services are: ready, how far behind, what is parked, and the ledger."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.status()))
+
+
+@parked_app.command("list")
+def parked_list(*, stack: Stack = None) -> None:
+    """List parked events of all services."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.list_parked()))
+
+
+@parked_app.command("show")
+def parked_show(service: Service, number: int, *, stack: Stack = None) -> None:
+    """Show a parked event, whole."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.show_parked(service.value, number)))
+
+
+@parked_app.command("redrive")
+def parked_redrive(service: Service, number: int, *, stack: Stack = None) -> None:
+    """Apply a parked event now, after what was wrong has been mended."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.decide_parked(service.value, number, "redrive")))
+
+
+@parked_app.command("discard")
+def parked_discard(service: Service, number: int, *, stack: Stack = None) -> None:
+    """Give a parked event up; the ledger will show what it would have counted."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.decide_parked(service.value, number, "discard")))
+
+
+@rebuild_app.command("reporting")
+def rebuild_reporting(*, stack: Stack = None) -> None:
+    """Build reporting's counters anew beside the old ones, and swap."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.rebuild()))
+
+
+def _play(addresses: "Addresses", residents: int, district: str, seed: int) -> int:
+    from deploy.local import demo as day
+
+    return day.run(addresses, residents=residents, district=district, seed=seed)
+
+
+def _registry(given: str | None) -> str:
+    from deploy.local.stack import Addresses
+
+    return given or Addresses.running().registry
+
+
+def _given_token() -> str | None:
+    return os.environ.get("LASTMETRE_TOKEN")
+
+
+def _operator(stack: str | None) -> "Operator":
+    from rich.console import Console
+
+    from deploy.local.operating import Operator
+    from deploy.local.stack import Addresses
+    from deploy.local.tokens import development_token
+
+    addresses = Addresses.parse(stack) if stack else Addresses.running()
+    token = _given_token() or development_token(["system", "supervisor", "admin"])
+    return Operator(addresses, token, Console())
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+def _announce(note: "Note") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("process", "address", "log", title="Lastmetre is up", title_justify="left")
+    for process, address in note.operations.items():
+        log = f"{process.replace(' ', '-')}.log"
+        table.add_row(process, f"{address}/docs" if process.endswith("api") else address, log)
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(f"logs     {note.data}/logs", highlight=False, markup=False)
+    console.print(f"page     {note.addresses.reporting}/", highlight=False, markup=False)
+    console.print(
+        "next     export LASTMETRE_TOKEN=$(lastmetre token --role supervisor --area 41)\n"
+        f'         curl -H "Authorization: Bearer $LASTMETRE_TOKEN"'
+        f" {note.addresses.reporting}/v1/coverage?by=office\n"
+        "         lastmetre status\n"
+        "stop     Ctrl-C",
+        highlight=False,
+        markup=False,
+    )

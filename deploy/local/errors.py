@@ -1,0 +1,33 @@
+"""What can go wrong here and is told in a sentence, without a traceback.
+
+LocalError
+├── FolderBusyError   another stack works in the data folder
+├── ServerError       an embedded server did not start, or is gone
+├── StackError        the stack cannot start, or cannot go on
+├── NoStackError      no stack is known to run
+└── TokenError        a token cannot be made as asked
+"""
+
+
+class LocalError(Exception):
+    """Base of what the `lastmetre` command reports; the message says why and what to do."""
+
+
+class FolderBusyError(LocalError):
+    """Another stack works in the folder."""
+
+
+class ServerError(LocalError):
+    """A server did not start, or is gone. The message ends with the last lines of its log."""
+
+
+class StackError(LocalError):
+    """The stack cannot start, or cannot go on."""
+
+
+class NoStackError(LocalError):
+    """No stack is known to run."""
+
+
+class TokenError(LocalError):
+    """A token cannot be made as asked."""
