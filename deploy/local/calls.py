@@ -3,7 +3,7 @@
 Every write carries ids that the client made, so a repeat is harmless (R19): whatever may not have
 arrived is sent again until it has, or until patience ends.
 
-CallError
+CallError (a LocalError)
 ├── Refused        the service answered, and repeating would not help (its problem+json inside)
 └── Unreachable    no answer, or only "later" (429, 502, 503, 504), for as long as we waited
 """
@@ -19,6 +19,8 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from deploy.local.errors import LocalError
+
 LATER = frozenset({429, 502, 503, 504})
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 20.0
@@ -27,11 +29,11 @@ PATIENCE = 120.0
 Params = Mapping[str, str | int]
 
 
-class CallError(Exception):
+class CallError(LocalError):
     """A call had no success."""
 
 
-class Refused(CallError):  # noqa: N818 - what the service did; the base says that it is an error
+class Refused(CallError):
     """The service said no. `status` is HTTP's, `problem` the body's `type`, `detail` its words."""
 
     def __init__(self, status: int, problem: str, detail: str) -> None:
@@ -41,7 +43,7 @@ class Refused(CallError):  # noqa: N818 - what the service did; the base says th
         self.detail = detail
 
 
-class Unreachable(CallError):  # noqa: N818 - reads as what it is where it is caught
+class Unreachable(CallError):
     """No useful answer within the patience."""
 
 

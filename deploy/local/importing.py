@@ -9,7 +9,7 @@ import asyncio
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
@@ -25,7 +25,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from deploy.local import areas
 from deploy.local.calls import Api, Refused, Unreachable
+from deploy.local.errors import LocalError
 from deploy.local.mapping import (
     FileMap,
     Kind,
@@ -38,11 +40,15 @@ from deploy.local.mapping import (
     plain,
 )
 from deploy.local.rows import FileError, Row, RowFile, RowRange, bare_name
+from deploy.local.tokens import development_token
 
 ROUTES: dict[Kind, str] = {"residents": "/v1/residents:batch", "results": "/v1/results:batch"}
 ALL_ROWS = RowRange()
 BATCH = 2_000
 IN_FLIGHT = 3
+
+WRONG_ORDER = 2
+"""Exit code when nothing was imported because the file, the map or the rows make no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +99,61 @@ class Tally:
         return f"{self.kind}: {parts}{lost} = {self.rows:,} rows"
 
 
-async def import_file(order: Order, api: Api, console: Console) -> list[Tally]:
-    """Import the file, kind by kind, residents first. Raises `MapError` or `FileError`.
+def residents(
+    file: Path,
+    *,
+    registry: str,
+    mapping: Path | None = None,
+    rows: str | None = None,
+    rejects: Path | None = None,
+    token: str | None = None,
+) -> int:
+    """Import residents and say how it went; gives the exit code. See `results`."""
+    return _command(Order("residents", file, mapping, rejects=rejects), rows, registry, token)
 
-    Stops at the first kind that was not wholly answered: results of people who never arrived
-    would only be rejected.
+
+def results(
+    file: Path,
+    *,
+    registry: str,
+    mapping: Path | None = None,
+    round_id: str | None = None,
+    rows: str | None = None,
+    only: Kind | None = None,
+    rejects: Path | None = None,
+    token: str | None = None,
+) -> int:
+    """Import results, and the residents that the map makes of their rows; gives the exit code.
+
+    `rows` is `A:B`, counted from 1, both included; `token` None is a development token.
+    """
+    order = Order("results", file, mapping, round_id, only=only, rejects=rejects)
+    return _command(order, rows, registry, token)
+
+
+def _command(order: Order, rows: str | None, registry: str, token: str | None) -> int:
+    console = Console()
+    try:
+        if rows is not None:
+            order = replace(order, rows=RowRange.parse(rows))
+        tallies = asyncio.run(_import(order, registry, token or development_token(["system"])))
+    except (LocalError, ValueError) as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        return WRONG_ORDER
+    return report(tallies, order, console)
+
+
+async def _import(order: Order, registry: str, token: str) -> list[Tally]:
+    async with Api(registry, lambda: token) as api:
+        return await import_file(order, api, Console(stderr=True))
+
+
+async def import_file(order: Order, api: Api, console: Console) -> list[Tally]:
+    """Import the file, kind by kind, residents first.
+
+    Raises `MapError`, `FileError`, or `CallError` when not even the areas arrive. Stops at the
+    first kind that was not wholly answered: results of people who never arrived would only be
+    rejected.
     """
     source = RowFile(order.file)
     plans = _plans(order, source)
@@ -105,6 +161,8 @@ async def import_file(order: Order, api: Api, console: Console) -> list[Tally]:
     with ExitStack() as stack:
         rejects = stack.enter_context(Rejects.into(order.rejects))
         for kind, row_map in plans:
+            for prefix in row_map.spreads() if row_map else ():
+                await api.put("/v1/areas:batch", areas.under(prefix))
             run = _Run(order, source, kind, row_map, rejects=rejects)
             tallies.append(await run.through(api, console))
             if tallies[-1].stopped_by is not None:

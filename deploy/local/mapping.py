@@ -15,7 +15,8 @@ rule                                    gives
                                         spreads the rows evenly over these hours
 `{ constant = "site" }`                 the same for every row; in a text, `{line}` is the line
 `{ after = "sampled_at", by = "24h" }`  that other field's time, later by `2d`, `36h` or `1d12h`
-`{ spread = "410171" }`                 a community whose code begins so, spread evenly over them
+`{ spread = "410171" }`                 a community whose code begins so, spread evenly over them;
+                                        registry is sent these areas first
 `{ line = "sample" }`                   an id made of the file's name, the line and this word
 ======================================  ============================================================
 
@@ -38,6 +39,7 @@ from uuid import NAMESPACE_DNS, uuid5
 from zlib import crc32
 
 from deploy.local import areas
+from deploy.local.errors import LocalError
 
 Kind = Literal["residents", "results"]
 Fields = dict[str, Any]
@@ -79,7 +81,7 @@ ROWS = uuid5(NAMESPACE_DNS, "rows.lastmetre")
 """Namespace of the ids that are made of a file's name and a line."""
 
 
-class MapError(Exception):
+class MapError(LocalError):
     """The map is wrong or does not fit the file: says the map, the field and what to mend."""
 
 
@@ -126,6 +128,8 @@ class Rule:
     make: Make
     column: str | None = None
     after: tuple[str, ...] = ()
+    spread: str | None = None
+    """Beginning of the codes that people are spread over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +139,9 @@ class RowMap:
     kind: Kind
     rules: tuple[Rule, ...]
 
-    def columns(self) -> set[str]:
-        """Columns that the file has to have."""
-        return {rule.column for rule in self.rules if rule.column is not None}
+    def spreads(self) -> set[str]:
+        """Beginnings of area codes that registry has to know before the rows come."""
+        return {rule.spread for rule in self.rules if rule.spread is not None}
 
     def apply(self, cells: Mapping[str, Any], place: Place) -> dict[str, Any]:
         """Make the row that the API takes. Raises `UnmappableError`."""
@@ -257,8 +261,7 @@ def _rule(field: str, spec: object) -> Rule:
     other = spec.get("with")
     if other is not None:
         make, after = _with(_text(spec, "with"), make), (*after, _text(spec, "with"))
-    column = spec["column"] if kind == "column" else None
-    return Rule(field, _shaped(field, make), column, after)
+    return Rule(field, _shaped(field, make), spec.get("column"), after, spec.get("spread"))
 
 
 Made = tuple[Make, tuple[str, ...]]

@@ -239,12 +239,11 @@ def _needs(rng: Random, age: int, male: bool, household: int, adults: int) -> li
 
 
 def _quarantine(rng: Random, day: date) -> list[Row]:
-    """Quarantine of a household: begun within the week before `day`, two weeks long."""
+    """Quarantine of a household, begun within the two weeks before `day`, its end not yet set."""
     if rng.random() >= QUARANTINED_HOUSEHOLDS:
         return []
-    begun = day - timedelta(days=rng.randrange(1, 8))
-    until = begun + timedelta(days=QUARANTINE_DAYS)
-    return [{"code": "quarantine", "from": begun.isoformat(), "until": until.isoformat()}]
+    begun = day - timedelta(days=rng.randrange(1, QUARANTINE_DAYS))
+    return [{"code": "quarantine", "from": f"{begun}T00:00:00+08:00"}]
 
 
 def _given_name(rng: Random) -> str:

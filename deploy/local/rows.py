@@ -17,11 +17,13 @@ from typing import IO, Any
 import msgspec
 import zstandard
 
+from deploy.local.errors import LocalError
+
 COMPRESSED = frozenset({".gz", ".zst"})
 NDJSON = frozenset({".ndjson", ".jsonl"})
 
 
-class FileError(Exception):
+class FileError(LocalError):
     """The file cannot be imported at all: its kind, its header or its text is not readable."""
 
 

@@ -31,6 +31,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.seen: dict[str, dict[str, Any]] = {}
+        self.areas: set[str] = set()
         self.calls: list[tuple[str, int]] = []
         self.refuse: Refusal = lambda _: None
         self.troubles: list[httpx.Response | httpx.TransportError] = []
@@ -42,8 +43,14 @@ class Registry:
                 raise trouble
             return trouble
         rows = msgspec.json.decode(request.content)
+        if request.url.path == "/v1/areas:batch":
+            self.areas = {area["code"] for area in rows}
+            return httpx.Response(200, json={})
         self.calls.append((request.url.path, len(rows)))
         return httpx.Response(200, json={"rows": [self._answer(row) for row in rows]})
+
+    def made(self) -> list[dict[str, Any]]:
+        return [row for row in self.seen.values() if "name" in row]
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         if problem := self.refuse(row):
@@ -118,7 +125,8 @@ async def test_a_ministrys_rows_become_residents_and_their_results(
     assert outcomes == {"negative": 6, "positive": 3, "inconclusive": 2, None: 1}
     assert all(("released_at" in row) == ("outcome" in row) for row in sent)
     assert {row["round_id"] for row in sent} == {"r1"}
-    made = [row for row in registry.seen.values() if "name" in row]
+    made = registry.made()
+    assert {row["address"]["community_code"] for row in made} <= registry.areas
     assert sum(row["needs"] == [{"code": "quarantine"}] for row in made) == 3
     assert {row["resident"]["id"] for row in sent} == {row["id"] for row in made}
     assert report([residents, results], order, console) == 0
@@ -212,8 +220,9 @@ async def test_a_busy_registry_is_asked_again_when_it_says(
 async def test_a_registry_that_stays_away_leaves_rows_unanswered_and_says_what_to_do(
     ministry: Path, registry: Registry, api: Api, console: Console
 ) -> None:
-    registry.troubles = [httpx.Response(503, headers={"Retry-After": "3600"})]
     order = Order("results", ministry, MAP, "r1")
+    areas_arrive = httpx.Response(200, json={})
+    registry.troubles = [areas_arrive, httpx.Response(503, headers={"Retry-After": "3600"})]
     tallies = await import_file(order, api, console)
     (tally,) = tallies  # the results were not even tried
     assert (tally.rows, tally.lost) == (12, 12)

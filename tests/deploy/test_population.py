@@ -108,7 +108,7 @@ def test_needs_agree_with_age_and_sex(people: list[dict[str, Any]]) -> None:
             assert age(person) >= 70
 
 
-def test_a_quarantine_holds_for_the_whole_household_and_has_its_dates(
+def test_a_quarantine_holds_for_the_whole_household_and_has_begun(
     people: list[dict[str, Any]],
 ) -> None:
     by_door: dict[tuple[Any, ...], list[list[dict[str, str]]]] = defaultdict(list)
@@ -120,7 +120,7 @@ def test_a_quarantine_holds_for_the_whole_household_and_has_its_dates(
     for quarantines in by_door.values():
         assert all(quarantine == quarantines[0] for quarantine in quarantines)
         for need in quarantines[0]:
-            assert need["from"] < DAY.isoformat() < need["until"]
+            assert need["from"] < DAY.isoformat()
 
 
 def test_a_prefix_without_communities_is_refused() -> None:
