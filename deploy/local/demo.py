@@ -242,7 +242,8 @@ class Day:
             await self._step("tick", {"clock_at": end.isoformat()})
             if begin.time() == TEAMS_FROM:
                 await self._lists_are_out()
-            out = self.teams if TEAMS_FROM <= begin.time() < TEAMS_UNTIL else []
+            # At the end of the shift what is left of the lists is taken back.
+            out = self.teams if TEAMS_FROM <= begin.time() < end.time() < TEAMS_UNTIL else []
             await _together(
                 [
                     self._sites(begin, end),
@@ -270,8 +271,10 @@ class Day:
                         {"id": f"{team.name}-cadre", "role": "community_cadre"},
                         {"id": f"{team.name}-head", "role": "building_head"},
                     ],
-                    "shift_from": datetime.combine(day, TEAMS_FROM, ZONE).isoformat(),
-                    "shift_until": datetime.combine(day, TEAMS_UNTIL, ZONE).isoformat(),
+                    "shift": {
+                        "starts": datetime.combine(day, TEAMS_FROM, ZONE).isoformat(),
+                        "until": datetime.combine(day, TEAMS_UNTIL, ZONE).isoformat(),
+                    },
                     "capacity": VISITS_PER_HOUR * (TEAMS_UNTIL.hour - TEAMS_FROM.hour),
                     "serves_quarantine": True,
                 },
@@ -310,36 +313,36 @@ class Day:
 
     async def _visits(self, team: Team, begin: datetime, end: datetime) -> None:
         """Let a team knock on the doors of its list, one after the other, for an hour."""
-        worklist = await team.device.get(
-            f"/v1/teams/{team.name}/worklist", {"round": self.round_.id}
-        )
+        worklist = await team.device.get(f"/v1/teams/{team.name}/worklist")
+        stops = [stop for stop in worklist["items"] if stop["round"] == self.round_.id]
         at = begin
-        for visit in worklist["visits"][:VISITS_PER_HOUR]:
+        for stop in stops[:VISITS_PER_HOUR]:
             at += VISIT
-            await self._knock(team, visit, min(at, end - timedelta(seconds=1)))
+            await self._knock(team, stop, min(at, end - timedelta(seconds=1)))
 
-    async def _knock(self, team: Team, visit: Mapping[str, Any], at: datetime) -> None:
+    async def _knock(self, team: Team, stop: Mapping[str, Any], at: datetime) -> None:
         """Make one visit: one ask, two look, three test; then say what happened (R16)."""
+        visit = f"/v1/visits/{stop['visit']}"
         try:
-            await team.device.post(f"/v1/visits/{visit['id']}:start")
+            await team.device.post(f"{visit}:start")
         except Refused as refused:
             if refused.status == CONFLICT:
                 return  # called back: the person was sampled or excluded on the way (R15)
             raise
         outcome = self.script.at_the_door()
         report: dict[str, Any] = {
-            "id": str(uuid5(NAMESPACE_DNS, f"{visit['id']}:{team.name}:report")),
+            "report_id": str(uuid5(NAMESPACE_DNS, f"{visit}:{team.name}")),
             "outcome": outcome,
             "at": at.isoformat(),
         }
         if outcome == "sampled":
-            office = visit["community"][:9]
-            swab = self.script.swab(visit["resident"], office, at, "home_visit")
-            report["sample"] = {"id": swab.sample, "sampled_at": at.isoformat()}
+            office = stop["community"][:9]
+            swab = self.script.swab(stop["resident"], office, at, "home_visit")
+            report["sample"] = {"sample_id": swab.sample, "sampled_at": at.isoformat()}
         elif outcome == "referred":
             until = min(at + REFERRED_FOR, self.script.closes)
             report["referral"] = {"site": f"{self.area}-1", "until": until.isoformat()}
-        await team.device.post(f"/v1/visits/{visit['id']}:finish", report)
+        await team.device.post(f"{visit}:finish", report)
 
 
 # --- what came of it ---
