@@ -1,0 +1,1 @@
+"""dispatch owns everything that moves: cases, visits, teams, and in whose hands people are."""

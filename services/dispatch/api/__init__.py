@@ -1,0 +1,1 @@
+"""HTTP words of dispatch: routes, and what goes in and out, one file per noun."""

@@ -1,0 +1,37 @@
+"""What the routes share: the wiring, and the shapes of parameters."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict
+
+from services.dispatch.wiring import Wiring
+
+
+def _wiring(request: Request) -> Wiring:
+    return cast("Wiring", request.app.state.wiring)
+
+
+WiringDep = Annotated[Wiring, Depends(_wiring)]
+
+_CODE = "^[0-9]{2,12}$"
+_NAME = r"^[\w.:-]{1,64}$"
+
+RoundQuery = Annotated[str | None, Query(alias="round", min_length=1, max_length=64)]
+OfficeQuery = Annotated[
+    str | None, Query(pattern=_CODE, description="office, or any area by the start of its code")
+]
+TeamQuery = Annotated[str | None, Query(pattern=_NAME)]
+TeamId = Annotated[str, Path(pattern=_NAME, description="made by the client")]
+
+
+class Body(BaseModel):
+    """A request body; members we do not know are refused, not passed over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reply(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(frozen=True)

@@ -1,0 +1,21 @@
+"""dispatch's schema: `python -m services.dispatch migrate`."""
+
+from pathlib import Path
+
+from shared import migrating, outbox, positions
+from shared.contracts.dispatch import HANDS, VISITS
+from shared.contracts.registry import ROLL, ROUNDS
+from shared.database import Transaction
+
+HERE = Path(__file__).parent
+
+
+async def install(tx: Transaction) -> None:
+    """Make the heads dispatch announces from and the positions it follows registry at."""
+    await outbox.install(tx, (HANDS, VISITS))
+    await positions.install(tx, "dispatch", (ROUNDS, ROLL))
+
+
+def upgrade(url: str) -> None:
+    """Bring a database of dispatch to the newest schema; safe to run again and at once."""
+    migrating.upgrade(url, HERE, install)
