@@ -51,7 +51,8 @@ class Api:
     """One service, called with one bearer token.
 
     `token` is asked before each call, so it may be renewed. `patience` is how long (seconds) one
-    call is repeated while the service cannot be reached or asks to come back later.
+    call is repeated while the service cannot be reached or asks to come back later; `waiting` hears
+    of it when that begins.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Api:
         token: Callable[[], str],
         *,
         patience: float = PATIENCE,
+        waiting: Callable[[str], None] = lambda _: None,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.url = url.rstrip("/")
         self._token = token
         self._patience = patience
+        self._waiting = waiting
         self._sleep = sleep
         self._client = httpx.AsyncClient(
             base_url=self.url, timeout=httpx.Timeout(60, connect=5), transport=transport
@@ -103,6 +106,8 @@ class Api:
             delay = _delay(attempt, answer)
             if time.monotonic() + delay > give_up:
                 raise Unreachable(f"{self.url}: {trouble}")
+            if attempt == 0:
+                self._waiting(f"{self.url}: {trouble}; trying for up to {self._patience:.0f} s")
             await self._sleep(delay)
             attempt += 1
 

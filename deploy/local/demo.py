@@ -46,6 +46,8 @@ VISITS_PER_HOUR = timedelta(hours=1) // VISIT
 REFERRED_FOR = timedelta(hours=3)
 CONFLICT = 409
 LOOK_AGAIN = 0.3
+PATIENCE = 20.0
+"""Seconds a service may be away before the demo gives up."""
 
 COUNTS = {
     "roll": "roll",
@@ -108,7 +110,7 @@ async def _play(addresses: Addresses, population: Population, out: Console) -> i
 
         async def api(url: str, *roles: str, team: str | None = None) -> Api:
             token = development_token(roles, [population.prefix], team=team)
-            return await stack.enter_async_context(Api(url, lambda: token))
+            return await stack.enter_async_context(Api(url, lambda: token, patience=PATIENCE))
 
         office = await api(addresses.registry, "system", "admin")
         reporting = await api(addresses.reporting, "district", "system")

@@ -144,8 +144,13 @@ def _command(order: Order, rows: str | None, registry: str, token: str | None) -
 
 
 async def _import(order: Order, registry: str, token: str) -> list[Tally]:
-    async with Api(registry, lambda: token) as api:
-        return await import_file(order, api, Console(stderr=True))
+    console = Console(stderr=True)
+
+    def waiting(why: str) -> None:
+        console.print(why, style="yellow", markup=False, highlight=False)
+
+    async with Api(registry, lambda: token, waiting=waiting) as api:
+        return await import_file(order, api, console)
 
 
 async def import_file(order: Order, api: Api, console: Console) -> list[Tally]:
