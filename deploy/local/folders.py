@@ -39,6 +39,15 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _alone(descriptor: int) -> bool:
+    """Whether no other supervisor lives: this kind of lock is not inherited by its children."""
+    try:
+        os.lockf(descriptor, os.F_TLOCK, 0)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
 def _lock_within(descriptor: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not _try_lock(descriptor):
@@ -52,17 +61,17 @@ def _lock_within(descriptor: int, seconds: float) -> bool:
 def claimed(path: Path, *, patience: float = 20.0) -> Iterator[Claim]:
     """Claim a folder that is kept; make it if need be.
 
-    Waits up to `patience` seconds, because the processes of a stack that was killed take a moment
-    to leave.
+    Where a stack lives, that is told at once. The last processes of one that was killed take a
+    moment to leave: they are waited for, up to `patience` seconds.
 
     Raises:
-        FolderBusyError: it is still in use after that.
+        FolderBusyError: it is in use.
 
     """
     path.mkdir(mode=0o711, parents=True, exist_ok=True)
     descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not _lock_within(descriptor, patience):
+        if not (_alone(descriptor) and _lock_within(descriptor, patience)):
             raise FolderBusyError(f"{path} is in use by another stack; stop that one first")
         yield Claim(path, descriptor)
     finally:

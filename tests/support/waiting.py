@@ -4,11 +4,21 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 _PAUSE = 0.02
+
+
+@overload
+async def eventually(
+    condition: Callable[[], Awaitable[T]], within: float = ..., *, hint: str = ...
+) -> T: ...
+
+
+@overload
+async def eventually(condition: Callable[[], T], within: float = ..., *, hint: str = ...) -> T: ...
 
 
 async def eventually(
