@@ -62,7 +62,8 @@ REQUEST_ID = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_CLIENT_GONE = 499
+_NO_ANSWER = 499
+"""As nginx has it: the asker went away, or we were cut short, before there was an answer."""
 _SERVER_ERROR = 500
 _DOCS = "/docs"
 _DOCS_FILES = "/static-offline-docs"
@@ -310,7 +311,7 @@ class _FrontDoor:
             counted = self._counted(headers, receive)
             await self._app(scope, counted, visit.send)
         except ClientDisconnect:
-            visit.status = visit.status or _CLIENT_GONE
+            _log.debug("client_gone", route=door.template)
         except LastmetreError as error:
             await visit.answer(problem_response(error), scope, receive)
         except Exception as error:
@@ -320,7 +321,8 @@ class _FrontDoor:
                 raise
             await visit.answer(problem_response(LastmetreError()), scope, receive)
         finally:
-            self._measure(scope["method"], door, visit.status, time.perf_counter() - started)
+            status = visit.status or _NO_ANSWER
+            self._measure(scope["method"], door, status, time.perf_counter() - started)
 
     async def _admit(self, headers: Mapping[bytes, bytes], door: _Door) -> Caller:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")

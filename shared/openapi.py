@@ -65,7 +65,9 @@ def openapi_body(row: type, *, list_: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}, _COMPONENTS: components}
 
 
-def openapi_reply(answer: type, status: int = 200, description: str = "OK") -> dict[int, Any]:
+def openapi_reply(
+    answer: type, status: int = 200, description: str = "OK"
+) -> dict[int | str, dict[str, Any]]:
     """Declare an answer written by `json_reply`, for `responses=`."""
     schema, components = _schema(answer)
     content = {JSON: {"schema": schema}}

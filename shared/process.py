@@ -179,7 +179,7 @@ async def _bounded(
 
 async def _drain_limit(ops: Ops, stop: asyncio.Event, drain: float) -> None:
     await stop.wait()
-    ops.draining = True
+    _drain(ops)
     await asyncio.sleep(drain)
     _log.warning("drain_cut_short", seconds=drain)
 
@@ -233,8 +233,14 @@ async def serve(
 
 async def _leave_when(stop: asyncio.Event, app: Starlette, server: uvicorn.Server) -> None:
     await stop.wait()
-    app.state.ops.draining = True
+    _drain(app.state.ops)
     server.should_exit = True
+
+
+def _drain(ops: Ops) -> None:
+    if not ops.draining:
+        ops.draining = True
+        _log.info("draining")
 
 
 class _Server(uvicorn.Server):
