@@ -70,7 +70,7 @@ class Order:
 
 @dataclass(slots=True)
 class Tally:
-    """The account of one kind of row; `complete` when each was answered."""
+    """The account of one kind of row; `stopped_by` says why it ended before the file did."""
 
     kind: Kind
     rows: int = 0
@@ -287,7 +287,7 @@ class _Run:
         self.bare_name = bare_name(order.file)
 
     async def through(self, api: Api, console: Console) -> Tally:
-        """Send everything, showing how far it is. Raises `FileError`."""
+        """Send everything, showing how far it is."""
         size = self.source.path.stat().st_size
         with _progress(console) as progress:
             bar = progress.add_task(self.kind, total=size, rows=0, rate="")
@@ -301,12 +301,9 @@ class _Run:
                     if self.tally.stopped_by is not None:
                         return
 
-            try:
-                async with asyncio.TaskGroup() as senders:
-                    for _ in range(IN_FLIGHT):
-                        senders.create_task(sender())
-            except* FileError as group:
-                raise group.exceptions[0] from None
+            async with asyncio.TaskGroup() as senders:
+                for _ in range(IN_FLIGHT):
+                    senders.create_task(sender())
             if self.tally.stopped_by is None:
                 progress.update(bar, completed=size)
         return self.tally
@@ -329,8 +326,12 @@ class _Run:
 
     def _batches(self, at_byte: Callable[[int], None]) -> Iterator[Batch]:
         rows = self._mapped(self.order.rows.cut(self.source.read(at_byte)))
-        while batch := list(islice(rows, BATCH)):
-            yield batch
+        try:
+            while batch := list(islice(rows, BATCH)):
+                yield batch
+        except FileError as error:
+            # What went before stays sent; the rows of the broken batch count as not answered.
+            self.tally.stopped_by = str(error)
 
     def _mapped(self, rows: Iterator[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Map the rows; one that cannot be mapped is rejected here instead of by registry."""

@@ -1,6 +1,7 @@
 """`lastmetre import`: every row of a file is answered for, whatever happens on the way."""
 
 import csv
+import gzip
 import io
 from collections import Counter
 from collections.abc import Callable
@@ -269,6 +270,19 @@ async def test_a_broken_archive_ends_in_a_file_error(
     path.write_bytes(b"\x1f\x8b\x08\x00garbage")
     with pytest.raises(FileError):
         await import_file(Order("residents", path), api, console)
+
+
+async def test_a_file_that_breaks_off_is_told_with_what_went_before(
+    tmp_path: Path, api: Api, console: Console
+) -> None:
+    path = tmp_path / "people.csv.gz"
+    lines = "".join(f"{n},N{n * n}\n" for n in range(importing.BATCH * 3))
+    path.write_bytes(gzip.compress(f"id,name\n{lines}".encode())[:-2000])
+    order = Order("residents", path)
+    tallies = await import_file(order, api, console)
+    assert tallies[0].accepted >= importing.BATCH
+    assert tallies[0].stopped_by is not None
+    assert report(tallies, order, console) == 1
 
 
 async def test_a_map_that_makes_no_residents_cannot_import_them(
