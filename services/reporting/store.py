@@ -432,10 +432,7 @@ async def save_producer(tx: Transaction, told: Producer) -> None:
 async def producers(tx: Transaction) -> dict[str, Producer]:
     """Read what the producers said last."""
     rows = await tx.rows("SELECT name, asked_at, heads, hands_as_of FROM producer")
-    return {
-        name: Producer(name, asked_at, msgspec.json.decode(heads), hands_as_of)
-        for name, asked_at, heads, hands_as_of in rows
-    }
+    return {row["name"]: Producer(**row) for row in rows}
 
 
 # --- generations ---

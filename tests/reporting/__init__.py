@@ -1,0 +1,1 @@
+"""Who is left, and whether it adds up: reporting on a real database."""

@@ -1,0 +1,169 @@
+"""All of it once more from position zero, beside the old figures, then swapped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from services.reporting import store
+from services.reporting.flow import rebuild
+from shared.contracts.dispatch import VisitChange, VisitsChanged
+from shared.contracts.registry import ROLL, RollChanged, Standing
+from shared.errors import TransientError
+from tests.reporting.conftest import FIRST, THIRD, Desk
+from tests.reporting.producers import change
+from tests.reporting.test_fold import NEGATIVE, SAMPLED, UNTESTED
+
+NEEDY = Standing(needs=("mobility",))
+
+
+async def everything(desk: Desk) -> list[Any]:
+    """All figures there are, without how old they are."""
+    found = []
+    for by in ("district", "office", "community", "need", "channel"):
+        answer = (await desk.get("/v1/coverage", by=by)).json()
+        found.append((answer["rows"], answer["total"], answer["round"]))
+    found.append((await desk.get("/v1/coverage/series", by="community")).json()["rows"])
+    return found
+
+
+async def a_day(desk: Desk) -> str:
+    round_id = await desk.open_round({FIRST: 10, THIRD: 10})
+    registry = desk.world.registry
+    registry.announce(RollChanged(round_id, {FIRST: [change(UNTESTED, SAMPLED)]}), FIRST)
+    registry.announce(RollChanged(round_id, {THIRD: [change(None, NEEDY)]}), THIRD)
+    visits = [VisitChange("v", "r", FIRST, 1, None, "planned")]
+    desk.world.dispatch.announce(VisitsChanged(round_id, visits), FIRST)
+    await desk.wiring.consumer.catch_up()
+    return round_id
+
+
+async def test_a_rebuild_gives_the_same_figures_while_the_day_goes_on(desk: Desk) -> None:
+    round_id = await a_day(desk)
+    before = await everything(desk)
+    admin = desk.read_as("admin")
+    begun = await desk.client.post("/v1/rebuild", headers=admin)
+    assert (begun.status_code, begun.json()["state"]) == (202, "building")
+    again = await desk.client.post("/v1/rebuild", headers=admin)
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/rebuild-running")
+    assert await everything(desk) == before
+
+    built = await rebuild.build(desk.database, desk.wiring.builder)
+    assert built is not None
+    assert await everything(desk) == before
+    told = (await desk.client.get("/v1/rebuild", headers=admin)).json()["generations"]
+    assert [each["state"] for each in told] == ["current", "retired"]
+
+    # Live events go on where the new generation is, with neither a gap nor a repetition.
+    desk.world.registry.announce(
+        RollChanged(round_id, {FIRST: [change(UNTESTED, NEGATIVE)]}), FIRST
+    )
+    await desk.wiring.consumer.catch_up()
+    assert (await desk.get("/v1/coverage")).json()["total"]["sampled"] == 2
+
+
+async def test_a_rebuild_mends_a_counter_that_was_changed_by_hand(desk: Desk) -> None:
+    await a_day(desk)
+    before = await everything(desk)
+    async with desk.database.begin() as tx:
+        await tx.do("UPDATE counter SET n = n + 7")
+        await tx.do("DELETE FROM series")
+        await tx.do("UPDATE area SET name = 'nowhere'")
+    assert await everything(desk) != before
+    await desk.database.transact(rebuild.begin)
+    await rebuild.build(desk.database, desk.wiring.builder)
+    assert await everything(desk) == before
+
+
+async def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(desk: Desk) -> None:
+    """Dispatch goes down half-way; whoever takes the rebuild up again finds the positions."""
+    await a_day(desk)
+    before = await everything(desk)
+    await desk.database.transact(rebuild.begin)
+    desk.world.dispatch.down = True
+    with pytest.raises(TransientError):
+        await rebuild.build(desk.database, desk.wiring.builder)
+    async with desk.database.snapshot() as tx:
+        building, current = await rebuild.progress(tx)
+    assert 0 < building.applied < building.target == current.applied
+    assert await everything(desk) == before
+    desk.world.dispatch.down = False
+    assert await rebuild.build(desk.database, desk.wiring.builder)
+    assert await everything(desk) == before
+
+
+async def test_a_retired_generation_is_dropped(desk: Desk) -> None:
+    await a_day(desk)
+    before = await everything(desk)
+    await desk.database.transact(rebuild.begin)
+    await rebuild.build(desk.database, desk.wiring.builder)
+    await desk.database.transact(store.drop_retired)
+    assert await everything(desk) == before
+    async with desk.database.snapshot() as tx:
+        assert [each.state for each in await store.generations(tx)] == ["current"]
+        for table in store.FOLDED:
+            lives = await tx.rows(f"SELECT DISTINCT generation FROM {table}")  # noqa: S608 - ours
+            assert len(lives) <= 1
+
+
+@dataclass
+class DeadLetter:
+    """What people may do about it."""
+
+    desk: Desk
+    mend: Callable[[], None]
+    """Make the producer's copy readable."""
+
+    async def states(self) -> list[str]:
+        """What was decided on each dead letter."""
+        async with self.desk.database.snapshot() as tx:
+            rows = await tx.rows("SELECT consumer, state FROM parked ORDER BY id")
+        assert all(row["consumer"] == store.CONSUMER for row in rows)
+        return [row["state"] for row in rows]
+
+    async def decide(self, how: str) -> int:
+        """Re-drive or discard it."""
+        headers = self.desk.read_as("admin")
+        items = (await self.desk.client.get("/v1/parked", headers=headers)).json()["items"]
+        path = f"/v1/parked/{items[0]['id']}:{how}"
+        return (await self.desk.client.post(path, headers=headers)).status_code
+
+    async def rebuild(self) -> int:
+        """Rebuild; return how many are then sampled."""
+        await self.desk.database.transact(rebuild.begin)
+        assert await rebuild.build(self.desk.database, self.desk.wiring.builder)
+        sampled: int = (await self.desk.get("/v1/coverage")).json()["total"]["sampled"]
+        return sampled
+
+
+@pytest.fixture
+async def parked(desk: Desk) -> DeadLetter:
+    """A sample whose event is damaged, and was set aside."""
+    round_id = await desk.open_round({FIRST: 10})
+    message = RollChanged(round_id, {FIRST: [change(UNTESTED, SAMPLED)]})
+    event = desk.world.registry.announce(message, FIRST)
+    log = desk.world.registry.log[ROLL, event.record.partition]
+    log[-1] = replace(event.record, data=b"{")
+    await desk.wiring.consumer.catch_up()
+    return DeadLetter(desk, lambda: log.__setitem__(-1, event.record))
+
+
+async def test_what_a_rebuild_can_read_is_parked_no_more(parked: DeadLetter) -> None:
+    parked.mend()
+    assert await parked.rebuild() == 1
+    assert await parked.states() == ["redriven"]
+
+
+async def test_what_a_rebuild_cannot_read_either_stays_parked_once(parked: DeadLetter) -> None:
+    assert await parked.rebuild() == 0
+    assert await parked.states() == ["parked"]
+
+
+async def test_what_was_discarded_stays_discarded(parked: DeadLetter) -> None:
+    """Decisions are kept by position: a rebuild does not bring back what people gave up."""
+    assert await parked.decide("discard") == 200
+    assert await parked.rebuild() == 0
+    parked.mend()
+    assert await parked.rebuild() == 0
+    assert await parked.states() == ["discarded"]
