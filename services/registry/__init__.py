@@ -1,0 +1,1 @@
+"""registry: residents, rounds, samples and results; the only authority of the account."""

@@ -1,0 +1,24 @@
+"""One process of registry: `python -m services.registry api|worker|relay|migrate`."""
+
+from services.registry import migrations, worker
+from services.registry.app import create_app
+from services.registry.settings import Settings
+from shared.process import Program
+
+
+def migrate(settings: Settings) -> None:
+    """Bring registry's database to the newest schema."""
+    migrations.upgrade(settings.database_url)
+
+
+PROGRAM = Program(
+    "registry",
+    Settings.from_environment,
+    api=create_app,
+    worker=worker.work,
+    relay=worker.relay,
+    migrate=migrate,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(PROGRAM.main())

@@ -1,0 +1,1 @@
+"""HTTP words only: routes and the shapes of requests and answers, one file per noun."""

@@ -1,0 +1,137 @@
+"""Samples and results, one or many at a time."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from msgspec import Meta
+from prometheus_client import Counter
+
+from services.registry.api.rows import BatchAnswer, DocumentIn, answered, translated
+from services.registry.domain.answers import RowAnswer
+from services.registry.domain.entries import Entry
+from services.registry.flow.results import record
+from services.registry.wiring import Wiring
+from shared.bodies import ROW_LIMIT, Rows, decode_one, decode_rows, json_reply, read_body
+from shared.contracts.vocabulary import Channel, Outcome
+from shared.errors import RuleError
+from shared.openapi import openapi_body, openapi_reply
+
+ACCEPTED = Counter(
+    "lastmetre_results_accepted_total", "Rows of samples and results", ["channel", "status"]
+)
+
+Time = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339 with an offset."""
+Short = Annotated[str, Meta(max_length=64)]
+
+
+class Who(msgspec.Struct, frozen=True):
+    """The resident, by `id` or by `id_document`."""
+
+    id: UUID | None = None
+    id_document: DocumentIn | None = None
+
+    def __post_init__(self) -> None:
+        if (self.id is None) == (self.id_document is None):
+            raise RuleError("one of id and id_document")
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A swab, and with `outcome` a report about it. `sample_id` names the swab, `result_id` the row.
+
+    Both ids are made by the sender (R19); `result_id` may be left out of a row without outcome.
+    Outcomes without `released_at` are kept, and neither counted nor shown (R10).
+    """
+
+    sample_id: UUID
+    resident: Who
+    round_id: UUID
+    sampled_at: Time
+    channel: Channel
+    result_id: UUID | None = None
+    outcome: Outcome | None = None
+    resulted_at: Time | None = None
+    released_at: Time | None = None
+    site: Short | None = None
+    tube_code: Short | None = None
+    corrects: UUID | None = None
+    void: bool = False
+
+    def __post_init__(self) -> None:
+        if self.result_id is None and (self.outcome or self.corrects):
+            raise RuleError("result_id: needed with outcome or corrects")
+        if self.void and self.corrects is None:
+            raise RuleError("corrects: needed with void")
+        if self.released_at and self.released_at < self.sampled_at:
+            raise RuleError("released_at: not before sampled_at")
+        if self.result_id == self.sample_id:
+            raise RuleError("result_id: not the id of the swab")
+
+
+def _entry(ordinal: int, row: Result) -> Entry:
+    return Entry(
+        ordinal=ordinal,
+        sample=row.sample_id,
+        result=row.result_id,
+        resident=row.resident.id,
+        document=row.resident.id_document.checked() if row.resident.id_document else None,
+        round=row.round_id,
+        sampled_at=row.sampled_at,
+        channel=row.channel,
+        site=row.site,
+        tube_code=row.tube_code,
+        outcome=row.outcome,
+        resulted_at=row.resulted_at,
+        released_at=row.released_at,
+        corrects=row.corrects,
+        void=row.void,
+    )
+
+
+def router(wiring: Wiring) -> APIRouter:
+    """Build the routes."""
+    routes = APIRouter(tags=["results"])
+
+    @routes.post(
+        "/v1/results:batch",
+        openapi_extra=openapi_body(Result),
+        responses=openapi_reply(BatchAnswer),
+    )
+    async def post_results(request: Request) -> Response:
+        """Send up to 10,000 samples and results; each row is answered for itself (R21).
+
+        Send a batch again whenever its answer was lost: what was accepted is `duplicate` then.
+        """
+        body = await read_body(request)
+        rows = decode_rows(
+            body, request.headers.get("content-type"), Result, ROW_LIMIT, ref="result_id"
+        )
+        return json_reply(await _record(rows))
+
+    @routes.post(
+        "/v1/results",
+        openapi_extra=openapi_body(Result, list_=False),
+        responses=openapi_reply(BatchAnswer),
+    )
+    async def post_result(request: Request) -> Response:
+        """Send one sample or result. The answer has the shape of a batch of one."""
+        row = decode_one(await read_body(request), Result)
+        answer = await _record(Rows(1, [row], range(1)))
+        return json_reply(answer, 422 if answer.rejected else 200)
+
+    async def _record(rows: Rows[Result]) -> BatchAnswer:
+        entries, refused = translated(rows, _entry)
+        answers: list[RowAnswer] = []
+        if entries:
+            answers = await wiring.database.transact(
+                record, wiring.vault, entries, datetime.now(UTC)
+            )
+        answer = answered(rows, [*refused, *answers], lambda row: row.result_id or row.sample_id)
+        for entry, told in zip(entries, answers, strict=True):
+            ACCEPTED.labels(entry.channel, told.status).inc()
+        return answer
+
+    return routes

@@ -1,0 +1,54 @@
+"""registry's HTTP application."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+
+from services.registry.api import exclusions, history, residents, results, rounds
+from services.registry.api.access import ACCESS
+from services.registry.settings import Settings
+from services.registry.wiring import TOPICS, wire
+from shared import outbox, parked
+from shared.auth import KeySet, Verifier
+from shared.http import create_app as front_door
+
+DESCRIPTION = """
+Residents, rounds, samples and results; the only authority of the account: for each resident in a
+round, whether they are sampled, excluded, in somebody's hands, or unaccounted.
+"""
+
+
+def create_app(
+    settings: Settings, transports: Mapping[str, httpx.AsyncBaseTransport] | None = None
+) -> FastAPI:
+    """Make the application; it connects when it is started, and lets go when it is stopped."""
+    wiring = wire(settings, transports)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.ops.checks["database"] = wiring.database.ping
+        yield
+        await wiring.close()
+
+    app = front_door(
+        service="registry",
+        title="Lastmetre registry",
+        description=DESCRIPTION,
+        routers=[
+            rounds.area_routes(wiring),
+            residents.router(wiring),
+            rounds.router(wiring),
+            results.router(wiring),
+            history.router(wiring),
+            exclusions.router(wiring),
+            outbox.router(wiring.database, TOPICS),
+            parked.router(wiring.database, wiring.consumer, "registry"),
+        ],
+        access=ACCESS,
+        verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
+        lifespan=lifespan,
+    )
+    app.state.wiring = wiring
+    return app

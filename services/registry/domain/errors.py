@@ -1,0 +1,133 @@
+"""Every rule that can be broken: each is a problem type, answered to a request or a row."""
+
+from shared.errors import Conflict, NotFound, ProblemError
+
+
+class ResidentUnknown(NotFound):
+    """Nobody on file has this id or identity document."""
+
+    slug = "resident-unknown"
+    title = "No such resident"
+    cause = "The id or document names nobody who was sent to `/v1/residents:batch`."
+    cure = "Send the resident first, then this row again."
+
+
+class RoundUnknown(NotFound):
+    """There is no round of this id."""
+
+    slug = "round-unknown"
+    title = "No such round"
+    cause = "`round_id` names no round."
+    cure = "List the rounds with `GET /v1/rounds`."
+
+
+class AreaUnknown(ProblemError):
+    """An area code that is not on file, nor any area above it."""
+
+    slug = "area-unknown"
+    title = "No such area"
+    status = 422
+    cause = "The code, its office and its district are all unknown."
+    cure = "Send the areas to `/v1/areas:batch` first."
+
+
+class WrongState(Conflict):
+    """The round's state does not allow it."""
+
+    slug = "round-state"
+    title = "The round is in another state"
+    cause = "draft → open → closed → sealed: the step asked for does not start here."
+    cure = "Look at `state` in `GET /v1/rounds`."
+
+
+class RoundNotOpen(Conflict):
+    """The round takes no samples: it is not open yet, or sealed."""
+
+    slug = "round-not-open"
+    title = "The round takes no entries"
+    cause = "Entries are taken from the opening until the round is sealed."
+    cure = "Open the round, or correct `round_id`."
+
+
+class RoundsOverlap(Conflict):
+    """Two rounds of one office would be under way at the same time."""
+
+    slug = "rounds-overlap"
+    title = "The round overlaps another one"
+    cause = "Windows of rounds that share an office may not overlap."
+    cure = "Move the window, or leave the office out."
+
+
+class OutsideWindow(ProblemError):
+    """The sampling time is outside the round's window."""
+
+    slug = "outside-window"
+    title = "Sampled outside the round"
+    status = 422
+    cause = "`sampled_at` lies before the round's opening or after its closing."
+    cure = "Correct the time or the `round_id`: the sampling time decides where a sample belongs."
+
+
+class FromTheFuture(ProblemError):
+    """A time that lies ahead of the round's clock."""
+
+    slug = "from-the-future"
+    title = "A time ahead of the clock"
+    status = 422
+    cause = "The time lies ahead of the round's clock by more than the tolerance of 5 minutes."
+    cure = "Set the sender's clock; on a manual clock, tick the round first."
+
+
+class IdReused(Conflict):
+    """An id was used before, for something else."""
+
+    slug = "id-reused"
+    title = "The id was used for something else"
+    cause = "The same id came before with other content."
+    cure = "Make a new id. To change what was sent, send a correction that names it."
+
+
+class IdentityConflict(Conflict):
+    """The id and the document of a row point to two different residents."""
+
+    slug = "identity-conflict"
+    title = "Id and document point to different people"
+    cause = "`id` is one resident's, `id_document` another's."
+    cure = "Find out which one is meant and send only that; merge the two if they are one person."
+
+
+class BadDocument(ProblemError):
+    """An identity number that cannot be one."""
+
+    slug = "bad-document"
+    title = "Not a valid identity number"
+    status = 422
+    cause = "Wrong length, impossible birth date or wrong check digit (ISO 7064 MOD 11-2)."
+    cure = "Read the number again from the document."
+
+
+class NothingToCorrect(NotFound):
+    """A correction or void names something that is not on file."""
+
+    slug = "nothing-to-correct"
+    title = "There is nothing to correct under this id"
+    cause = "`corrects` names no sample or result of this round."
+    cure = "Send the original first, or correct the id."
+
+
+class ExclusionUnknown(NotFound):
+    """There is no exclusion of this id."""
+
+    slug = "exclusion-unknown"
+    title = "No such exclusion"
+    cause = "The id names no exclusion."
+    cure = "Use the id under which it was filed."
+
+
+class ClockRunsForward(Conflict):
+    """A manual clock was to be set back, or the round has none."""
+
+    slug = "clock"
+    title = "The clock cannot be set so"
+    cause = "A manual clock only runs forward, and only rounds made with one have it."
+    cure = "Send a time after the round's `clock_at`."

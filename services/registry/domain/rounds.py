@@ -1,0 +1,128 @@
+"""Rounds: one numbered pass over the population (轮次), and its clock."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Self
+from uuid import UUID
+
+from services.registry.domain.areas import office_of
+from services.registry.domain.errors import (
+    ClockRunsForward,
+    FromTheFuture,
+    OutsideWindow,
+    RoundNotOpen,
+    WrongState,
+)
+from shared.contracts.vocabulary import RoundState
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a site's clock may run ahead of ours on a round with a wall clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One numbered pass over the population (轮次): draft → open → closed → sealed.
+
+    `clock_at` is the time of a manual clock; rounds on the wall clock have none.
+    """
+
+    id: UUID
+    version: int
+    campaign: str
+    number: int
+    name: str
+    state: RoundState
+    opens_at: datetime
+    closes_at: datetime
+    offices: tuple[str, ...]
+    manual_clock: bool = False
+    clock_at: datetime | None = None
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+    sealed_at: datetime | None = None
+
+    def time(self, now: datetime) -> datetime:
+        """Tell the round's own time."""
+        return self.clock_at or now
+
+    def covers(self, community: str) -> bool:
+        """Say whether a community's residents are on this round's roll."""
+        return office_of(community) in self.offices
+
+    def open(self, now: datetime) -> Self:
+        """Open a draft.
+
+        Raises:
+            WrongState: it is open already, or over.
+
+        """
+        self._must_be("draft")
+        return self._step(state="open", opened_at=self.time(now))
+
+    def close(self, now: datetime) -> Self:
+        """Close an open round: sampling time ends now, if it has not ended before.
+
+        Raises:
+            WrongState: it is not open.
+
+        """
+        self._must_be("open")
+        at = self.time(now)
+        ends = max(self.opens_at, min(self.closes_at, at))
+        return self._step(state="closed", closed_at=at, closes_at=ends)
+
+    def seal(self, now: datetime) -> Self:
+        """Seal a closed round: its account is final.
+
+        Raises:
+            WrongState: it is not closed.
+
+        """
+        self._must_be("closed")
+        return self._step(state="sealed", sealed_at=self.time(now))
+
+    def tick(self, clock_at: datetime) -> Self:
+        """Move the manual clock on.
+
+        Raises:
+            ClockRunsForward: the round has no manual clock, or it stands later already.
+
+        """
+        if not self.manual_clock or self.clock_at is None:
+            raise ClockRunsForward("this round runs on the wall clock")
+        if clock_at < self.clock_at:
+            raise ClockRunsForward("the clock stands later already")
+        return replace(self, clock_at=clock_at)
+
+    def check_sample(self, sampled_at: datetime, now: datetime) -> None:
+        """Check that a sample of this time belongs here.
+
+        Raises:
+            RoundNotOpen: nothing is taken before the opening or after the sealing.
+            OutsideWindow: taken before the round's opening or after its closing.
+            FromTheFuture: taken later than the round's clock shows.
+
+        """
+        if self.state not in {"open", "closed"}:
+            raise RoundNotOpen(f"round_id: the round is {self.state}")
+        if not self.opens_at <= sampled_at <= self.closes_at:
+            raise OutsideWindow("sampled_at: outside the round's window")
+        self.check_past("sampled_at", sampled_at, now)
+
+    def check_past(self, name: str, moment: datetime, now: datetime) -> None:
+        """Check that a moment is not ahead of the round's clock.
+
+        Raises:
+            FromTheFuture: it is.
+
+        """
+        tolerance = timedelta() if self.manual_clock else CLOCK_TOLERANCE
+        if moment > self.time(now) + tolerance:
+            raise FromTheFuture(f"{name}: ahead of the round's clock")
+
+    def _must_be(self, state: RoundState) -> None:
+        if self.state != state:
+            raise WrongState(f"the round is {self.state}, not {state}")
+
+    def _step(self, **changes: object) -> Self:
+        return replace(self, version=self.version + 1, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,140 @@
+"""A round is drafted, opened, closed and sealed; a manual clock ticks."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.registry import messages
+from services.registry.domain.areas import Area, scope
+from services.registry.domain.errors import IdReused, RoundsOverlap
+from services.registry.domain.rounds import Round
+from services.registry.flow.settle import announce, settle
+from services.registry.store import account, locks, residents, results, rounds
+from shared.database import Transaction
+
+Step = Callable[[Transaction, UUID, datetime], Awaitable[Round]]
+"""From one state of a round to the next."""
+
+
+async def draft(tx: Transaction, new: Round) -> Round:
+    """Make a round. The same round again is answered as it is on file.
+
+    Raises:
+        AreaUnknown: an office is not on file.
+        IdReused: the id is another round's.
+        RoundsOverlap: an office already has a round in that window.
+
+    """
+    await locks.own_residents(tx)
+    new = replace(new, offices=scope(new.offices, await rounds.known_areas(tx)))
+    if await rounds.overlapping(tx, new):
+        raise RoundsOverlap("offices: one of them has a round in this window already")
+    if await rounds.add(tx, new):
+        announce(tx, [messages.round_changed(new)])
+        return new
+    known = await rounds.load(tx, new.id)
+    if _plan(known) != _plan(new):
+        raise IdReused("id: another round has it")
+    return known
+
+
+def _plan(where: Round) -> tuple[object, ...]:
+    return where.campaign, where.number, where.name, where.opens_at, where.offices
+
+
+async def open_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
+    """Open a round: everybody enters it unaccounted, whoever has a need with a row of their own.
+
+    Costs in proportion to communities and special-needs residents, not to the population.
+
+    Raises:
+        RoundUnknown, WrongState
+
+    """
+    await locks.own_residents(tx)
+    await locks.own_round(tx, round_id)
+    opened = (await rounds.load(tx, round_id)).open(now)
+    await rounds.save(tx, opened)
+    announce(tx, [messages.round_changed(opened)])
+
+    special = await account.enter_special(tx, opened)
+    announce(tx, messages.round_opened(opened, await account.rolls(tx, opened), special))
+    announce(tx, messages.roll_changed(opened, special))
+    if standing := await results.excluded(tx, round_id):
+        await residents.lock(tx, standing)
+        await settle(tx, opened, standing)
+    return opened
+
+
+async def close_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
+    """Close a round: sampling time ends and membership freezes; entries are taken until sealed.
+
+    Raises:
+        RoundUnknown, WrongState
+
+    """
+    await locks.own_residents(tx)
+    await locks.own_round(tx, round_id)
+    closed = (await rounds.load(tx, round_id)).close(now)
+    await account.freeze(tx, closed)
+    await rounds.save(tx, closed)
+    announce(tx, [messages.round_changed(closed)])
+    return closed
+
+
+async def seal_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
+    """Seal a round: its account is final.
+
+    Raises:
+        RoundUnknown, WrongState
+
+    """
+    await locks.own_round(tx, round_id)
+    sealed = (await rounds.load(tx, round_id)).seal(now)
+    await rounds.save(tx, sealed)
+    announce(tx, [messages.round_changed(sealed)])
+    return sealed
+
+
+async def tick(tx: Transaction, round_id: UUID, clock_at: datetime) -> Round:
+    """Move a manual clock on; dispatch ends what is due by then.
+
+    Raises:
+        RoundUnknown, ClockRunsForward
+
+    """
+    await locks.own_round(tx, round_id)
+    ticked = (await rounds.load(tx, round_id)).tick(clock_at)
+    await rounds.save(tx, ticked)
+    announce(tx, [messages.round_ticked(ticked)])
+    return ticked
+
+
+async def load(tx: Transaction, round_id: UUID) -> Round:
+    """Load a round.
+
+    Raises:
+        RoundUnknown: there is none of this id.
+
+    """
+    return await rounds.load(tx, round_id)
+
+
+async def listed(tx: Transaction, state: str | None) -> list[Round]:
+    """List rounds, the newest first."""
+    return await rounds.listed(tx, state)
+
+
+async def areas(tx: Transaction, patterns: Sequence[str]) -> list[Area]:
+    """List areas matching the patterns, and those above them."""
+    return await rounds.areas(tx, patterns)
+
+
+async def untested(
+    tx: Transaction, where: Round, community: str, after: UUID | None, limit: int
+) -> list[asyncpg.Record]:
+    """Read a page of a community's untested members."""
+    return await account.untested(tx, where, community, after, limit)

@@ -1,0 +1,249 @@
+"""Between the domain's rows and the contracts; the only file that knows both."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.registry.domain import areas as places
+from services.registry.domain.answers import RowAnswer
+from services.registry.domain.entries import Entry
+from services.registry.domain.rounds import Round
+from shared.contracts.cells import cells_of
+from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged
+from shared.contracts.envelope import Event, partition_of
+from shared.contracts.registry import (
+    Area,
+    AreasChanged,
+    Change,
+    CommunityRoll,
+    Hand,
+    RollChanged,
+    RoundChanged,
+    RoundOpened,
+    RoundTicked,
+    Standing,
+    VisitAnswer,
+    VisitsAnswered,
+)
+
+CHANGES = 1000
+"""Most changes in one message; at about 200 bytes each it stays far below a broker's limit."""
+COMMUNITIES = 500
+
+Keyed = tuple[Any, str]
+"""A message and the key that chooses its partition."""
+
+
+def areas_changed(areas: Sequence[places.Area]) -> Iterator[Keyed]:
+    """Announce areas, by the partition of their district."""
+    by_district: dict[str, list[Area]] = defaultdict(list)
+    for area in areas:
+        by_district[area.code[:6]].append(
+            Area(area.code, area.name, area.kind, area.parent, area.lat, area.lon)
+        )
+    for district, group in sorted(by_district.items()):
+        for chunk in _chunks(group, CHANGES):
+            yield AreasChanged(chunk), district
+
+
+def round_changed(where: Round) -> Keyed:
+    """Announce a round as it is now, whole."""
+    message = RoundChanged(
+        round=str(where.id),
+        version=where.version,
+        campaign=where.campaign,
+        number=where.number,
+        name=where.name,
+        state=where.state,
+        opens_at=where.opens_at,
+        closes_at=where.closes_at,
+        offices=list(where.offices),
+        manual_clock=where.manual_clock,
+        clock_at=where.clock_at,
+        opened_at=where.opened_at,
+    )
+    return message, str(where.id)
+
+
+def round_ticked(where: Round) -> Keyed:
+    """Announce that a manual clock moved on."""
+    if where.clock_at is None:
+        raise ValueError("a round on the wall clock does not tick")
+    return RoundTicked(round=str(where.id), clock_at=where.clock_at), str(where.id)
+
+
+def round_opened(
+    where: Round, rolls: dict[str, int], special: Sequence[asyncpg.Record]
+) -> Iterator[Keyed]:
+    """Announce the communities that enter a round, everybody in them unaccounted."""
+    needs: dict[str, dict[Any, int]] = defaultdict(lambda: defaultdict(int))
+    for row in special:
+        for need in row["needs"]:
+            needs[row["lived_in"]][need] += 1
+    by_partition: dict[int, list[CommunityRoll]] = defaultdict(list)
+    for code, roll in sorted(rolls.items()):
+        by_partition[partition_of(code)].append(CommunityRoll(code, roll, dict(needs[code])))
+    for group in by_partition.values():
+        for chunk in _chunks(group, COMMUNITIES):
+            yield RoundOpened(str(where.id), chunk), chunk[0].community
+
+
+def roll_changed(
+    where: Round, rows: Iterable[asyncpg.Record], *, joining: bool = False, results: bool = False
+) -> Iterator[Keyed]:
+    """Announce whose standing changed, each in the group of every community it touches.
+
+    Args:
+        where: the round
+        rows: as `store.account.settle` answers them
+        joining: a person without a row before is a joiner, and not an untouched member
+        results: whether samples or results stand behind it
+
+    """
+    groups: dict[str, list[Change]] = defaultdict(list)
+    for row in rows:
+        after = _standing(row, "")
+        before = _before(row, where, joining=joining)
+        if before is None and after.klass == "off":
+            continue
+        resident, rev = str(row["resident"]), row["rev"]
+        touched = {after.counted_in}
+        if before is not None:
+            touched.add(before.counted_in)
+        for community in touched:
+            groups[community].append(
+                Change(
+                    resident, rev, before and _within(community, before), _within(community, after)
+                )
+            )
+    by_partition: dict[int, list[tuple[str, Change]]] = defaultdict(list)
+    for community, changes in sorted(groups.items()):
+        by_partition[partition_of(community)] += [(community, change) for change in changes]
+    for flat in by_partition.values():
+        for chunk in _chunks(flat, CHANGES):
+            communities: dict[str, list[Change]] = defaultdict(list)
+            for community, change in chunk:
+                communities[community].append(change)
+            message = RollChanged(
+                str(where.id), dict(communities), results=len(chunk) if results else 0
+            )
+            yield message, chunk[0][0]
+
+
+def _before(row: asyncpg.Record, where: Round, *, joining: bool) -> Standing | None:
+    if row["was_class"] is not None:
+        return _standing(row, "was_")
+    if joining or not row["alive"] or not where.covers(row["lived_in"]):
+        return None
+    return Standing(counted_in=row["lived_in"], needs=tuple(row["needs"]))
+
+
+def _standing(row: asyncpg.Record, prefix: str) -> Standing:
+    counted, lived = row[prefix + "counted_in"], row[prefix + "lived_in"]
+    revision = row[prefix + "hand_revision"]
+    hand = None
+    if revision is not None:
+        hand = Hand(
+            row[prefix + "hand_kind"],
+            row[prefix + "hand_due"],
+            revision,
+            str(row[prefix + "hand_incarnation"]),
+        )
+    return Standing(
+        klass=row[prefix + "class"],
+        counted_in=counted,
+        lived_in="" if lived == counted else lived,
+        needs=tuple(row[prefix + "needs"]),
+        reason=row[prefix + "reason"],
+        hand=hand,
+        channel=row[prefix + "channel"],
+        sampled_at=row[prefix + "sampled_at"],
+        result=row[prefix + "result"],
+        alive=row[prefix + "alive"],
+    )
+
+
+def _within(community: str, standing: Standing) -> Standing:
+    """Leave out what the group's own community says already."""
+    if standing.counted_in != community:
+        return standing
+    return Standing(
+        standing.klass, "", standing.lived_in, standing.needs, standing.reason, standing.hand,
+        standing.channel, standing.sampled_at, standing.result, standing.alive,
+    )  # fmt: skip
+
+
+def recounted(rows: Iterable[asyncpg.Record]) -> dict[str, dict[str, int]]:
+    """Turn a recount into the cells of the account, by community."""
+    figures: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in rows:
+        standing = Standing(
+            klass=row["class"],
+            needs=tuple(row["needs"]),
+            reason=row["reason"],
+            hand=Hand(row["hand_kind"], None, 0, "") if row["hand_kind"] else None,
+            channel=row["channel"],
+            result=row["result"],
+        )
+        for cell in cells_of(standing):
+            figures[row["counted_in"]][cell] += row["count"]
+    return {code: dict(cells) for code, cells in sorted(figures.items())}
+
+
+# --- what dispatch says ---
+
+
+def hands(event: Event[HandsChanged]) -> tuple[UUID, UUID, list[tuple[Any, ...]]]:
+    """Read hands: the round, dispatch's incarnation, and (resident, revision, kind, due)."""
+    rows = [(UUID(hand.resident), hand.revision, hand.kind, hand.due) for hand in event.data.hands]
+    return UUID(event.data.round), event.record.incarnation, rows
+
+
+def sampled_at_doors(event: Event[VisitsChanged]) -> list[VisitChange]:
+    """Pick the visits that brought a sample, also those that were cancelled meanwhile."""
+    return [visit for visit in event.data.visits if visit.sample is not None]
+
+
+def entry_of(round_id: UUID, ordinal: int, visit: VisitChange) -> Entry:
+    """Read the swab a team took at a door."""
+    if visit.sample is None:
+        raise ValueError("this visit brought no sample")
+    return Entry(
+        ordinal=ordinal,
+        sample=UUID(visit.sample.sample),
+        result=None,
+        resident=UUID(visit.resident),
+        document=None,
+        round=round_id,
+        sampled_at=visit.sample.sampled_at,
+        channel="home_visit",
+        tube_code=visit.sample.tube_code,
+    )
+
+
+def visits_answered(
+    round_id: UUID, visits: Sequence[VisitChange], answers: Sequence[RowAnswer]
+) -> Iterator[Keyed]:
+    """Answer finished visits, each through the partition dispatch expects it in."""
+    by_community: dict[str, list[VisitAnswer]] = defaultdict(list)
+    for visit, answer in zip(visits, answers, strict=True):
+        refused = answer.status == "rejected"
+        by_community[visit.community].append(
+            VisitAnswer(
+                visit=visit.visit,
+                resident=visit.resident,
+                sample=visit.sample.sample if visit.sample else "",
+                status="refused" if refused else "recorded",
+                reason=answer.reason.slug if refused and answer.reason else None,
+            )
+        )
+    for community, group in sorted(by_community.items()):
+        yield VisitsAnswered(str(round_id), group), community
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

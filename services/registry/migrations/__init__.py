@@ -1,0 +1,21 @@
+"""registry's schema: `python -m services.registry migrate`."""
+
+from pathlib import Path
+
+from shared import migrating, outbox, positions
+from shared.contracts.dispatch import HANDS, VISITS
+from shared.contracts.registry import ROLL, ROUNDS
+from shared.database import Transaction
+
+HERE = Path(__file__).parent
+
+
+async def install(tx: Transaction) -> None:
+    """Make the heads registry announces from and the positions it follows dispatch at."""
+    await outbox.install(tx, (ROUNDS, ROLL))
+    await positions.install(tx, "registry", (HANDS, VISITS))
+
+
+def upgrade(url: str) -> None:
+    """Bring a database of registry to the newest schema; safe to run again and at once."""
+    migrating.upgrade(url, HERE, install)

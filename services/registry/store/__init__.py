@@ -1,0 +1,1 @@
+"""All of registry's SQL, by noun. `account` is the one to read: where the account is computed."""

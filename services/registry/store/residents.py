@@ -1,0 +1,211 @@
+"""Residents, as rows. Whoever changes a resident, or their account, locks their row first."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.registry.domain.residents import Document, NeedSpan, Resident
+from services.registry.vault import Vault
+from shared.database import Transaction
+
+Documents = dict[tuple[str, bytes], Document]
+"""Documents by type and blind index: how a stored one is recognised without being decrypted."""
+
+_COLUMNS = (
+    "id", "community", "since", "needs", "alive", "name", "sex", "birth_date", "document_type",
+    "document_index", "document_number", "phone", "household", "building", "unit", "door", "lat",
+    "lon",
+)  # fmt: skip
+
+
+async def lock(tx: Transaction, residents: Iterable[UUID]) -> set[UUID]:
+    """Lock residents' rows in order of their ids; answer those that are on file."""
+    rows = await tx.rows(
+        "SELECT id FROM resident WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
+        sorted(set(residents)),
+    )
+    return {row["id"] for row in rows}
+
+
+async def identify(
+    tx: Transaction, vault: Vault, documents: Iterable[Document]
+) -> dict[Document, UUID]:
+    """Find residents by their documents; the unknown are left out."""
+    wanted = {(doc.type, vault.index(doc)): doc for doc in documents}
+    if not wanted:
+        return {}
+    rows = await tx.rows(
+        "SELECT r.id, r.document_type, r.document_index FROM resident r"
+        " JOIN unnest($1::text[], $2::bytea[]) AS n (type, index)"
+        "   ON r.document_type = n.type AND r.document_index = n.index",
+        *zip(*wanted, strict=True),
+    )
+    return {wanted[row["document_type"], row["document_index"]]: row["id"] for row in rows}
+
+
+async def load_for_change(
+    tx: Transaction, vault: Vault, ids: Iterable[UUID], documents: Iterable[Document]
+) -> list[Resident]:
+    """Lock and load the residents that a batch is about, by id or document, in order of ids."""
+    by_index: Documents = {(doc.type, vault.index(doc)): doc for doc in documents}
+    types, indexes = zip(*by_index, strict=True) if by_index else ((), ())
+    found = await tx.rows(
+        "SELECT id FROM resident WHERE id = ANY ($1) UNION"
+        " SELECT r.id FROM resident r JOIN unnest($2::text[], $3::bytea[]) AS n (type, index)"
+        "   ON r.document_type = n.type AND r.document_index = n.index",
+        list(ids), types, indexes,
+    )  # fmt: skip
+    if not found:
+        return []
+    rows = await tx.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1)"  # noqa: S608 - ours
+        " ORDER BY id FOR NO KEY UPDATE",
+        [row["id"] for row in found],
+    )
+    spans = await _needs(tx, [row["id"] for row in rows])
+    return [_resident(row, spans.get(row["id"], ()), by_index, vault) for row in rows]
+
+
+async def find(tx: Transaction, vault: Vault, ids: Iterable[UUID]) -> list[Resident]:
+    """Load residents by id, without locking; the unknown are left out."""
+    rows = await tx.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1) ORDER BY id",  # noqa: S608
+        list(ids),
+    )
+    spans = await _needs(tx, [row["id"] for row in rows])
+    return [_resident(row, spans.get(row["id"], ()), {}, vault) for row in rows]
+
+
+async def search(
+    tx: Transaction, patterns: Sequence[str], where: str, value: object, limit: int = 100
+) -> list[UUID]:
+    """Find ids of residents within some areas by one column; `where` is ours, never a caller's."""
+    rows = await tx.rows(
+        f"SELECT id FROM resident WHERE community LIKE ANY ($1) AND {where} = $2"  # noqa: S608
+        " ORDER BY id LIMIT $3",
+        patterns, value, limit,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def page(
+    tx: Transaction, patterns: Sequence[str], prefix: str, need: str | None,
+    after: UUID | None, limit: int,
+) -> list[UUID]:  # fmt: skip
+    """List ids of residents within some areas, under a prefix, with a need, after a resident."""
+    rows = await tx.rows(
+        "SELECT id FROM resident WHERE community LIKE ANY ($1) AND community LIKE $2 || '%'"
+        " AND ($3::text IS NULL OR $3 = ANY (needs)) AND ($4::uuid IS NULL OR id > $4)"
+        " ORDER BY id LIMIT $5",
+        patterns, prefix, need, after, limit,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def add(tx: Transaction, vault: Vault, new: Sequence[Resident], now: datetime) -> None:
+    """Store new residents."""
+    if not new:
+        return
+    await tx.copy_in(
+        "resident", [*_COLUMNS, "created_at"], [(*_row(r, vault, now), now) for r in new]
+    )
+    await _save_needs(tx, new)
+
+
+async def save(
+    tx: Transaction, vault: Vault, changed: Sequence[tuple[Resident, Resident]], now: datetime
+) -> None:
+    """Store changed residents (before, after), and where they lived before."""
+    if not changed:
+        return
+    moves = [
+        (old.id, old.community, old.since, new.since)
+        for old, new in changed
+        if old.community != new.community
+    ]
+    if moves:
+        await tx.do(
+            "INSERT INTO residence_past (resident, community, since, until)"
+            " SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])"
+            " ON CONFLICT DO NOTHING",
+            *zip(*moves, strict=True),
+        )
+    columns = list(_COLUMNS)
+    await tx.do(
+        "CREATE TEMP TABLE IF NOT EXISTS changed_resident (LIKE resident) ON COMMIT DELETE ROWS"
+    )
+    await tx.do("ALTER TABLE changed_resident ALTER COLUMN created_at DROP NOT NULL")
+    await tx.copy_in("changed_resident", columns, [_row(new, vault, now) for _, new in changed])
+    assigned = ", ".join(f"{name} = n.{name}" for name in columns[1:])
+    await tx.do(
+        f"UPDATE resident r SET {assigned} FROM changed_resident n WHERE r.id = n.id"  # noqa: S608
+    )
+    await tx.do("TRUNCATE changed_resident")
+    await _save_needs(tx, [new for old, new in changed if old.needs != new.needs])
+
+
+async def note(tx: Transaction, who: str, did: str, found: Sequence[UUID], now: datetime) -> None:
+    """Note in the audit who looked whom up (R20)."""
+    await tx.do(
+        "INSERT INTO audit (at, who, did, found) VALUES ($1, $2, $3, $4)", now, who, did, found
+    )
+
+
+async def _save_needs(tx: Transaction, residents: Sequence[Resident]) -> None:
+    if not residents:
+        return
+    await tx.do("DELETE FROM resident_need WHERE resident = ANY ($1)", [r.id for r in residents])
+    rows = [(r.id, n.code, n.since, n.until) for r in residents for n in r.needs]
+    await tx.copy_in("resident_need", ["resident", "code", "since", "until"], rows)
+
+
+async def _needs(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, tuple[NeedSpan, ...]]:
+    spans: dict[UUID, tuple[NeedSpan, ...]] = {}
+    for row in await tx.rows(
+        "SELECT resident, code, since, until FROM resident_need WHERE resident = ANY ($1)"
+        " ORDER BY resident, code",
+        ids,
+    ):
+        span = NeedSpan(row["code"], row["since"], row["until"])
+        spans[row["resident"]] = (*spans.get(row["resident"], ()), span)
+    return spans
+
+
+def _row(resident: Resident, vault: Vault, now: datetime) -> tuple[Any, ...]:
+    document = resident.document
+    return (
+        resident.id,
+        resident.community,
+        resident.since,
+        resident.needs_now(now),
+        resident.alive,
+        resident.name,
+        resident.sex,
+        resident.birth_date,
+        document.type if document else None,
+        vault.index(document) if document else None,
+        vault.seal(document) if document else None,
+        resident.phone,
+        resident.household,
+        resident.building,
+        resident.unit,
+        resident.door,
+        resident.lat,
+        resident.lon,
+    )
+
+
+def _resident(
+    row: asyncpg.Record, needs: tuple[NeedSpan, ...], known: Documents, vault: Vault
+) -> Resident:
+    document = None
+    if row["document_type"] is not None:
+        document = known.get((row["document_type"], row["document_index"])) or Document(
+            row["document_type"], vault.reveal(row["document_type"], row["document_number"])
+        )
+    plain = {name: row[name] for name in ("id", "name", "community", "building", "unit", "door",
+             "lat", "lon", "sex", "birth_date", "phone", "since", "alive")}  # fmt: skip
+    return Resident(**plain, document=document, needs=needs)

@@ -1,0 +1,214 @@
+"""registry's tables. Facts of a round are partitioned by round; the roll of residents is not."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from shared import outbox, positions
+
+metadata = sa.MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx"})
+
+
+def _at(name: str, *, nullable: bool = True) -> "sa.Column[Any]":
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
+
+
+area = sa.Table(
+    "area",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("parent", sa.Text),
+    sa.Column("lat", sa.Double),
+    sa.Column("lon", sa.Double),
+)
+
+resident = sa.Table(
+    "resident",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("community", sa.Text, nullable=False),
+    _at("since"),
+    sa.Column("needs", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
+    sa.Column("alive", sa.Boolean, nullable=False, server_default="true"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sex", sa.Text),
+    sa.Column("birth_date", sa.Date),
+    sa.Column("document_type", sa.Text),
+    sa.Column("document_index", sa.LargeBinary),
+    sa.Column("document_number", sa.LargeBinary),
+    sa.Column("phone", sa.Text),
+    sa.Column("household", pg.UUID, nullable=False),
+    sa.Column("building", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("door", sa.Text, nullable=False),
+    sa.Column("lat", sa.Double),
+    sa.Column("lon", sa.Double),
+    _at("created_at", nullable=False),
+    sa.Index("resident_document", "document_index", "document_type", unique=True),
+    sa.Index("resident_community", "community", "id"),
+    sa.Index("resident_phone", "phone", postgresql_where=sa.text("phone IS NOT NULL")),
+    sa.Index("resident_special", "community", postgresql_where=sa.text("needs <> '{}'")),
+    comment="One person on the roll; the row lock serialises everything about their account",
+)
+
+resident_need = sa.Table(
+    "resident_need",
+    metadata,
+    sa.Column("resident", pg.UUID, primary_key=True),
+    sa.Column("code", sa.Text, primary_key=True),
+    _at("since"),
+    _at("until"),
+    comment="Needs with their validity; resident.needs holds those in effect",
+)
+
+residence_past = sa.Table(
+    "residence_past",
+    metadata,
+    sa.Column("resident", pg.UUID, primary_key=True),
+    sa.Column("until", sa.DateTime(timezone=True), primary_key=True),
+    _at("since"),
+    sa.Column("community", sa.Text, nullable=False),
+    comment="Where somebody lived before; the present residence is in resident",
+)
+
+population = sa.Table(
+    "population",
+    metadata,
+    sa.Column("community", sa.Text, primary_key=True),
+    sa.Column("roll", sa.BigInteger, nullable=False),
+    comment="Living residents per community, kept by every write, so that opening need not count",
+)
+
+round_ = sa.Table(
+    "round",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("campaign", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    _at("opens_at", nullable=False),
+    _at("closes_at", nullable=False),
+    sa.Column("offices", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("manual_clock", sa.Boolean, nullable=False),
+    _at("clock_at"),
+    _at("opened_at"),
+    _at("closed_at"),
+    _at("sealed_at"),
+    sa.UniqueConstraint("campaign", "number"),
+)
+
+submission = sa.Table(
+    "submission",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("kind", sa.CHAR(1), nullable=False),
+    sa.Column("digest", sa.BigInteger, nullable=False),
+    sa.Column("round", pg.UUID, nullable=False),
+    comment="Every id that was ever accepted; not partitioned, so that ids are unique everywhere",
+)
+
+sample = sa.Table(
+    "sample",
+    metadata,
+    sa.Column("round", pg.UUID, primary_key=True),
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("resident", pg.UUID, nullable=False),
+    _at("sampled_at", nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("site", sa.Text),
+    sa.Column("tube_code", sa.Text),
+    _at("recorded_at", nullable=False),
+    sa.Column("voided_by", pg.UUID),
+    sa.Index("sample_resident", "resident"),
+    postgresql_partition_by="LIST (round)",
+    comment="Swabs taken (采样)",
+)
+
+report = sa.Table(
+    "report",
+    metadata,
+    sa.Column("round", pg.UUID, primary_key=True),
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("sample", pg.UUID, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    _at("resulted_at"),
+    _at("released_at"),
+    _at("recorded_at", nullable=False),
+    sa.Column("corrects", pg.UUID),
+    sa.Column("superseded_by", pg.UUID),
+    sa.Index("report_sample", "sample"),
+    postgresql_partition_by="LIST (round)",
+    comment="What the laboratory said of a swab; appended, never overwritten (R10)",
+)
+
+exclusion = sa.Table(
+    "exclusion",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("round", pg.UUID, nullable=False),
+    sa.Column("resident", pg.UUID, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("filed_by", sa.Text, nullable=False),
+    _at("filed_at", nullable=False),
+    sa.Column("revoked_by", sa.Text),
+    _at("revoked_at"),
+    sa.Index("exclusion_person", "round", "resident"),
+    comment="Stated reasons not to be tested (免检); revoked, never deleted",
+)
+
+hand = sa.Table(
+    "hand",
+    metadata,
+    sa.Column("round", pg.UUID, primary_key=True),
+    sa.Column("resident", pg.UUID, primary_key=True),
+    sa.Column("kind", sa.Text),
+    _at("due"),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("incarnation", pg.UUID, nullable=False),
+    comment="The latest hand dispatch announced; kind NULL says that it ended",
+)
+
+roll_state = sa.Table(
+    "roll_state",
+    metadata,
+    sa.Column("round", pg.UUID, primary_key=True),
+    sa.Column("resident", pg.UUID, primary_key=True),
+    sa.Column("rev", sa.Integer, nullable=False),
+    sa.Column("class", sa.Text, nullable=False),
+    sa.Column("counted_in", sa.Text, nullable=False),
+    sa.Column("lived_in", sa.Text, nullable=False),
+    sa.Column("needs", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("hand_kind", sa.Text),
+    _at("hand_due"),
+    sa.Column("hand_revision", sa.BigInteger),
+    sa.Column("hand_incarnation", pg.UUID),
+    sa.Column("channel", sa.Text),
+    _at("sampled_at"),
+    sa.Column("result", sa.Text),
+    sa.Column("alive", sa.Boolean, nullable=False),
+    postgresql_partition_by="LIST (round)",
+    comment="Where everyone who was ever touched in a round stands; the untouched have no row",
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    _at("at", nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("did", sa.Text, nullable=False),
+    sa.Column("found", pg.ARRAY(pg.UUID), nullable=False),
+    comment="Who looked people up or saw their contacts (R20); never what they looked for",
+)
+
+PARTITIONED = (sample, report, roll_state)
+"""Get a partition of their own with every round."""
+
+outbox.tables(metadata)
+positions.tables(metadata)

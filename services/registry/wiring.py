@@ -1,0 +1,89 @@
+"""What registry's processes are made of: database, keys, the client of dispatch, the consumer."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+
+from services.registry.flow import field
+from services.registry.settings import Settings
+from services.registry.vault import Vault
+from shared import outbox
+from shared.clients import ServiceClient, service_client
+from shared.consumer import Consumer, Handlers, Source
+from shared.contracts.dispatch import HANDS, VISITS, HandsChanged, VisitsChanged
+from shared.contracts.registry import ROLL, ROUNDS
+from shared.database import Database
+from shared.kafka import KafkaSettings
+
+TOPICS = (ROUNDS, ROLL)
+"""What registry announces on."""
+FOLLOWED = (HANDS, VISITS)
+"""What it follows."""
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Opened once per process and closed with it; nothing is connected before it is used."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    dispatch: ServiceClient
+    consumer: Consumer
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.dispatch.aclose()
+        await self.database.close()
+
+
+def handlers(vault: Vault) -> Handlers:
+    """List what registry does about each thing dispatch says."""
+    return {
+        HandsChanged: field.take_hands,
+        VisitsChanged: partial(field.take_visits, vault),
+    }
+
+
+def wire(
+    settings: Settings, transports: Mapping[str, httpx.AsyncBaseTransport] | None = None
+) -> Wiring:
+    """Put the parts of a process together.
+
+    Args:
+        settings: of registry
+        transports: by service, for calls within one process and for tests
+
+    """
+    database = Database(
+        settings.database_url,
+        before_commit=outbox.flush,
+        pool_size=settings.database_pool,
+        application_name="lastmetre registry",
+    )
+    vault = Vault(settings.keys_file)
+    dispatch = service_client(settings.dispatch_url, settings, (transports or {}).get("dispatch"))
+    consumer = Consumer(
+        "registry", database, [Source(dispatch, FOLLOWED)], handlers(vault), kafka(settings)
+    )
+    return Wiring(settings, database, vault, dispatch, consumer)
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Wiring]:
+    """Open a wiring for the length of a block."""
+    wiring = wire(settings)
+    try:
+        yield wiring
+    finally:
+        await wiring.close()
+
+
+def kafka(settings: Settings) -> KafkaSettings | None:
+    """Tell where the broker is; None when the pull is to carry everything."""
+    if not settings.kafka_bootstrap:
+        return None
+    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_idempotent)

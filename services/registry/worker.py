@@ -1,0 +1,28 @@
+"""The worker applies what dispatch says; the relay publishes what registry says."""
+
+import asyncio
+
+from services.registry.settings import Settings
+from services.registry.wiring import TOPICS, connect, kafka
+from shared.http import Ops
+from shared.relay import Relay
+
+
+async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
+    """Follow dispatch until told to stop."""
+    async with connect(settings) as wiring:
+        ops.checks["database"] = wiring.database.ping
+        await wiring.consumer.run(stop)
+
+
+async def relay(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
+    """Publish registry's outbox until told to stop; without a broker there is nothing to do."""
+    async with connect(settings) as wiring:
+        ops.checks["database"] = wiring.database.ping
+        broker = kafka(settings)
+        if broker is None:
+            await stop.wait()
+            return
+        publisher = Relay("registry", wiring.database, TOPICS, broker)
+        ops.gauges.append(publisher.gauge)
+        await publisher.run(stop)
