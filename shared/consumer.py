@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import msgspec
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from shared import positions
 from shared.contracts import dispatch, registry
@@ -30,6 +30,7 @@ from shared.errors import TransientError
 from shared.kafka import KafkaSettings, Subscriber
 from shared.outbox import NIL, ConsumerPosition, Head, Heads, Pulled, ReportedPosition
 from shared.positions import Position, Verdict
+from shared.telemetry import APPLIED, CONSUMER_LAG, OLDEST_UNAPPLIED, PARKED, describe
 
 Handler = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
 Handlers = Mapping[type[Message], Handler]
@@ -42,22 +43,10 @@ STALE_SECONDS = 3.0
 SWEEP_SECONDS = 1.0
 REPORT_SECONDS = 30.0
 
-LAG = Gauge(
-    "lastmetre_consumer_lag_positions",
-    "Positions a producer minted that are not applied here yet",
-    ["topic", "partition"],
-)
-OLDEST = Gauge(
-    "lastmetre_oldest_unapplied_seconds",
-    "Age of the oldest event that is not applied here yet",
-    ["topic"],
-)
-PARKED = Gauge("lastmetre_parked_events", "Events set aside and not decided on", ["topic"])
-APPLIED = Counter("lastmetre_events_applied_total", "Events applied", ["topic", "by"])
 STOPPED = Gauge(
     "lastmetre_consumer_stopped_partitions",
     "Partitions whose producer's history changed under us",
-    ["topic"],
+    ["service", "topic"],
 )
 
 log = structlog.get_logger(__name__)
@@ -203,13 +192,13 @@ class Consumer:
                 continue
             state = self._behind.setdefault(partition, _Behind())
             state.observe(position, head)
-            LAG.labels(*map(str, partition)).set(head.pos - position.pos)
+            CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(head.pos - position.pos)
             if head.pos > position.pos and partition not in self.stopped:
                 behind = True
                 if state.unmoved() >= stale_after:
                     await self._pull(partition)
         for topic in {head.topic for head in heads}:
-            OLDEST.labels(topic).set(self.oldest_unapplied(topic))
+            OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
         return behind
 
     async def catch_up(self) -> None:
@@ -257,7 +246,7 @@ class Consumer:
             await self.hand_over(tx, verdict.run)
             await positions.advance(tx, self.name, verdict.run[-1])
             applied = len(verdict.run)
-            tx.after_commit(lambda: APPLIED.labels(partition[0], by).inc(applied))
+            tx.after_commit(lambda: APPLIED.labels(self.name, partition[0], by).inc(applied))
         return verdict
 
     async def hand_over(self, tx: Transaction, records: Sequence[Record]) -> None:
@@ -281,7 +270,7 @@ class Consumer:
             except Exception as error:
                 if tx.is_transient(error):
                     raise
-                log.exception("handler_failed", type=type_name)
+                log.error("handler_failed", type=type_name, exception=describe(error))
                 raise Unappliable(f"{type_name}: {type(error).__name__}") from error
 
     async def _park(
@@ -295,7 +284,7 @@ class Consumer:
     def _stop(self, partition: Partition, why: str) -> None:
         if partition not in self.stopped:
             self.stopped.add(partition)
-            STOPPED.labels(partition[0]).inc()
+            STOPPED.labels(self.name, partition[0]).inc()
             log.error("producer_history_changed", topic=partition[0], partition=partition[1],
                       seen_by=why)  # fmt: skip
 
@@ -316,7 +305,7 @@ class Consumer:
             )
         counts = dict(map(tuple, rows))
         for topic in self.topics:
-            PARKED.labels(topic).set(counts.get(topic, 0))
+            PARKED.labels(self.name, topic).set(counts.get(topic, 0))
 
     async def _report(self) -> None:
         async with self.database.begin(readonly=True) as tx:

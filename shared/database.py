@@ -26,7 +26,12 @@ T = TypeVar("T")
 Isolation = Literal["read_committed", "repeatable_read"]
 
 ATTEMPTS = 6
-RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+RETRIED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+)
+"""Another transaction came between: what we read has changed, so the use case runs again."""
 TRANSIENT = (
     OSError,
     TimeoutError,

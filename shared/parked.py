@@ -81,8 +81,8 @@ async def shown(tx: Transaction, consumer: str, parked_id: int) -> ParkedWhole:
     )
     if row is None:
         raise NotFound("no such parked event")
-    *plain, data = row
-    return ParkedWhole(*plain, data=data.decode(errors="backslashreplace"))
+    shown_data = row["data"].decode(errors="backslashreplace")
+    return ParkedWhole(**{**row, "data": shown_data})
 
 
 async def redrive(tx: Transaction, consumer: Consumer, parked_id: int, caller: str) -> Parked:

@@ -19,13 +19,13 @@ from shared.contracts.envelope import Record
 from shared.database import Database, Transaction
 from shared.errors import TransientError
 from shared.kafka import KafkaSettings, Publisher
+from shared.telemetry import OUTBOX_UNPUBLISHED
 
 PER_PARTITION = 200
 """Records of one partition read and sent in one round."""
 IDLE_SECONDS = 0.05
 SEGMENT_SECONDS = 60.0
 
-UNPUBLISHED = Gauge("lastmetre_outbox_unpublished", "Outbox records not yet on Kafka")
 PUBLISHED = Counter("lastmetre_outbox_published_total", "Outbox records sent to Kafka", ["topic"])
 LEADER = Gauge("lastmetre_relay_leader", "1 while this relay is the one that publishes")
 
@@ -54,7 +54,6 @@ class Relay:
                         await self._lead(stop, pause)
             except TransientError as error:
                 log.warning("relay_interrupted", why=str(error))
-                await self._gauge()
             await pause.wait(stop)
         LEADER.set(0)
 
@@ -78,7 +77,6 @@ class Relay:
     async def _publish_round(self, publisher: Publisher) -> bool:
         records = await self._unpublished()
         if not records:
-            UNPUBLISHED.set(0)
             return False
         runs = [
             list(run)
@@ -113,17 +111,18 @@ class Relay:
             )
         return [Record(*row) for row in rows]
 
-    async def _gauge(self) -> None:
+    async def gauge(self) -> None:
+        """Measure what is not on Kafka yet; the broker's absence is when it matters most."""
         try:
             async with self._database.begin(readonly=True) as tx:
-                UNPUBLISHED.set(
-                    await tx.value(
-                        "SELECT sum(h.pos - p.pos) FROM outbox_head h"
-                        " JOIN outbox_published p USING (topic, partition)"
-                    )
+                rows = await tx.rows(
+                    "SELECT topic, sum(h.pos - p.pos) FROM outbox_head h"
+                    " JOIN outbox_published p USING (topic, partition) GROUP BY topic"
                 )
         except TransientError:
-            return  # the log has said why already
+            return  # readiness says why
+        for topic, unpublished in rows:
+            OUTBOX_UNPUBLISHED.labels(self._service, topic).set(unpublished)
 
 
 async def _checkpoint(tx: Transaction, last: Sequence[Record]) -> None:
