@@ -329,7 +329,7 @@ CALLER = "lastmetre.caller"
 """Where the front door of `shared.http` leaves the caller in the ASGI scope."""
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """Return the verified caller of a request.
 
     Raises:

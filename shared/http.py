@@ -13,15 +13,15 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -287,6 +287,9 @@ class _FrontDoor:
         self._doors = doors
         self._verifier = verifier
         self._limit = limit
+        # Looked up once: both cost more than what they are used for on every request.
+        self._seen: dict[tuple[str, str, int], Histogram] = {}
+        self._log = _log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -345,8 +348,13 @@ class _FrontDoor:
 
     def _measure(self, method: str, door: _Door, status: int, seconds: float) -> None:
         known = method if method in _METHODS else "other"
-        HTTP_SECONDS.labels(self._service, known, door.template, str(status)).observe(seconds)
-        log = _log.error if status >= _SERVER_ERROR else _log.debug
+        key = (known, door.template, status)
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = HTTP_SECONDS.labels(self._service, known, door.template, str(status))
+            self._seen[key] = seen
+        seen.observe(seconds)
+        log = self._log.error if status >= _SERVER_ERROR else self._log.debug
         log("http_request", method=known, route=door.template, status=status, seconds=seconds)
 
 
@@ -392,7 +400,7 @@ class _Visit:
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """Take the asker's id if it is one; anything else could forge log lines."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else token_hex(16)
 
 
 def problem_response(error: LastmetreError) -> Response:
