@@ -17,6 +17,7 @@
             ├── NotFound        404
             ├── WrongMethod     405
             └── Conflict        409   a rule of the field forbids it in this state
+                └── IdReused    409   a client-made id came before with other content
 
 A service adds leaves of its own, each with a slug, title, cause and cure. Messages of these errors
 go to askers and logs: they name fields and rules, never a value (R20).
@@ -274,6 +275,15 @@ class Conflict(ProblemError):
     status = 409
     cause = "The thing exists, and its state forbids what was asked."
     cure = "Read it again and decide anew."
+
+
+class IdReused(Conflict):
+    """A client-made id was used before, for something else (R19)."""
+
+    slug = "id-reused"
+    title = "The id was used for something else"
+    cause = "The same id came before with other content."
+    cure = "Make a new id. To change what was sent, send a correction that names it."
 
 
 def problems() -> Iterator[type[LastmetreError]]:

@@ -22,7 +22,7 @@ from shared.contracts.vocabulary import (
     VisitOutcome,
     VisitStatus,
 )
-from shared.errors import BadInput, Conflict, Forbidden
+from shared.errors import BadInput, Conflict, Forbidden, IdReused
 
 NIL = UUID(int=0)
 NEEDS: frozenset[Need] = frozenset(get_args(Need))
@@ -85,13 +85,8 @@ class VisitAlreadyFinished(Conflict):
     cure = "Read the visit. A correction of the sample goes to registry."
 
 
-class ReportIdReused(Conflict):
+class ReportIdReused(IdReused):
     """A report id that came before with other content (R19)."""
-
-    slug = "id-reused"
-    title = "The id was used for something else"
-    cause = "The same client-made id came before with other content."
-    cure = "Make a new id for new content; repeat an id only with the content unchanged."
 
 
 class TeamCannotServe(Conflict):

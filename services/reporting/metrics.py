@@ -79,16 +79,12 @@ class Campaign(Collector):
             "lastmetre_unaccounted", "Neither tested, nor excluded, nor in anybody's hands.",
             labels=labels,
         )  # fmt: skip
-        visits = GaugeMetricFamily(
-            "lastmetre_visits_open", "Visits planned, assigned or started.", labels=labels
-        )
         for round_id, lines in self.survey.offices.items():
             for line in lines:
                 place = [round_id, line.code]
                 if line.coverage is not None:
                     coverage.add_metric(place, line.coverage)
                 unaccounted.add_metric(place, line.unaccounted or 0)
-                visits.add_metric(place, line.visits_open or 0)
         ledger = GaugeMetricFamily(
             "lastmetre_ledger_balanced",
             "1: fold = recount, proven; 0: they differ or something is parked; NaN: pending.",
@@ -96,7 +92,7 @@ class Campaign(Collector):
         )
         for round_id, balanced in self.survey.balanced.items():
             ledger.add_metric([round_id], _PENDING if balanced is None else float(balanced))
-        yield from (coverage, unaccounted, visits, ledger)
+        yield from (coverage, unaccounted, ledger)
 
 
 FRESHNESS = Freshness()

@@ -13,13 +13,12 @@ from uuid import UUID
 from services.registry.domain.answers import RowAnswer, RowStatus
 from services.registry.domain.entries import Entry
 from services.registry.domain.errors import (
-    IdReused,
     NothingToCorrect,
     ResidentUnknown,
     RoundUnknown,
 )
 from services.registry.domain.rounds import Round
-from shared.errors import ProblemError
+from shared.errors import IdReused, ProblemError
 
 Submission = tuple[UUID, str, int, UUID]
 """id, kind (`S` a swab, `R` a row with an id of its own), digest, round."""

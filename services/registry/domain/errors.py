@@ -78,15 +78,6 @@ class FromTheFuture(ProblemError):
     cure = "Set the sender's clock; on a manual clock, tick the round first."
 
 
-class IdReused(Conflict):
-    """An id was used before, for something else."""
-
-    slug = "id-reused"
-    title = "The id was used for something else"
-    cause = "The same id came before with other content."
-    cure = "Make a new id. To change what was sent, send a correction that names it."
-
-
 class IdentityConflict(Conflict):
     """The id and the document of a row point to two different residents."""
 

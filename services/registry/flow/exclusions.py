@@ -7,7 +7,6 @@ from services.registry.domain.answers import RowStatus
 from services.registry.domain.entries import Exclusion
 from services.registry.domain.errors import (
     ExclusionUnknown,
-    IdReused,
     ResidentUnknown,
     RoundNotOpen,
 )
@@ -15,6 +14,7 @@ from services.registry.domain.rounds import Round
 from services.registry.flow.settle import settle
 from services.registry.store import locks, residents, results, rounds
 from shared.database import Transaction
+from shared.errors import IdReused
 
 
 async def exclude(tx: Transaction, filed: Exclusion, now: datetime) -> RowStatus:

@@ -9,11 +9,12 @@ import asyncpg
 
 from services.registry import messages
 from services.registry.domain.areas import Area, scope
-from services.registry.domain.errors import IdReused, RoundsOverlap
+from services.registry.domain.errors import RoundsOverlap
 from services.registry.domain.rounds import Round
 from services.registry.flow.settle import announce, settle
 from services.registry.store import account, locks, residents, results, rounds
 from shared.database import Transaction
+from shared.errors import IdReused
 
 Step = Callable[[Transaction, UUID, datetime], Awaitable[Round]]
 """From one state of a round to the next."""
