@@ -140,9 +140,9 @@ class KeySet:
         if self._read_at is None:
             return True
         age = self._clock() - self._read_at
-        if self._path is not None:
-            return age >= 1 or wanted not in {None, *self._keys}
         unknown = wanted is not None and wanted not in self._keys
+        if self._path is not None:
+            return unknown or age >= 1
         return age >= (self._min_interval if unknown else self._max_age)
 
     async def _read(self) -> None:

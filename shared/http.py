@@ -38,6 +38,7 @@ from shared.errors import (
     NotFound,
     TooLarge,
     Unauthorised,
+    Unavailable,
     UnsupportedMedia,
     WrongMethod,
 )
@@ -63,7 +64,7 @@ REQUEST_ID = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ANSWER = 499
-"""As nginx has it: the asker went away, or we were cut short, before there was an answer."""
+"""As nginx has it: the asker went away before there was an answer."""
 _SERVER_ERROR = 500
 _DOCS = "/docs"
 _DOCS_FILES = "/static-offline-docs"
@@ -309,10 +310,16 @@ class _FrontDoor:
         door = _Door("(none)", PUBLIC)
         try:
             door = self._doors.find(scope["method"], scope["path"])
-            if door.roles is not PUBLIC:
+            if PUBLIC.isdisjoint(door.roles):
                 scope[CALLER] = await self._admit(headers, door)
             counted = self._counted(headers, receive)
             await self._app(scope, counted, visit.send)
+        except asyncio.CancelledError:
+            # The drain is over. Who is still waiting may ask another process.
+            if not visit.status:
+                stopping = Unavailable("the process is stopping")
+                await visit.answer(problem_response(stopping), scope, receive)
+            raise
         except ClientDisconnect:
             _log.debug("client_gone", route=door.template)
         except LastmetreError as error:

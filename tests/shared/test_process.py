@@ -185,6 +185,20 @@ async def test_work_that_does_not_finish_in_time_is_cut_short(
     assert not (tmp_path / "finished").exists()
 
 
+async def test_requests_that_outlast_the_drain_are_told_so(tmp_path: Path, issuer: Issuer) -> None:
+    (tmp_path / "stuck").touch()
+    drain = {"LASTMETRE_DRAIN_SECONDS": "0.2"}
+    async with started(tmp_path, issuer, "api", **drain) as api, await api.client() as client:
+        slow = asyncio.create_task(client.get("/slow", timeout=30))
+        await eventually((tmp_path / "asked").exists)
+        api.process.send_signal(signal.SIGTERM)
+        answer = await slow
+        code, _ = await api.left()
+    assert code == 0
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "/problems/unavailable"
+
+
 async def test_work_that_ends_unasked_is_a_failure(tmp_path: Path, issuer: Issuer) -> None:
     async def tired(_settings: toy.Settings, _ops: Ops, _stop: asyncio.Event) -> None:
         return

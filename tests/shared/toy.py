@@ -124,9 +124,11 @@ async def _half() -> AsyncIterator[bytes]:
 
 @router.get("/slow")
 async def slow(request: Request) -> dict[str, str]:
-    """Answer only when the process is asked to stop."""
+    """Answer only when the process is asked to stop, or never if it is stuck."""
     marks: Path = request.app.state.marks
     (marks / "asked").touch()
+    if (marks / "stuck").exists():
+        await asyncio.Event().wait()
     ops: Ops = request.app.state.ops
     await eventually(lambda: ops.draining)
     return {"answered": "while draining"}
@@ -141,7 +143,7 @@ ACCESS: Access = {
     ("POST", "/v1/boxes/{box}:seal"): {"supervisor"},
     ("POST", "/v1/swabs:batch"): FIELD,
     ("GET", "/fails/{how}"): PUBLIC,
-    ("GET", "/slow"): PUBLIC,
+    ("GET", "/slow"): {"public"},
     ("GET", "/files/{path:path}"): PUBLIC,
     ("HEAD", "/files/{path:path}"): PUBLIC,
 }
