@@ -15,29 +15,29 @@ from services.reporting.domain import Applied, Evidence, Head, OpenHands, Recoun
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
 from shared.errors import TransientError, Unavailable
-from shared.outbox import Heads
+from shared.outbox import ConsumerPosition, Heads
+from shared.outbox import Head as ProducerHead
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
-class _Position(msgspec.Struct, frozen=True):
-    partition: int
-    pos: int
-    incarnation: str = ""
-
-
 class _Totals(msgspec.Struct, frozen=True):
     as_of: datetime
-    heads: dict[str, list[_Position]]
-    applied: dict[str, list[_Position]]
+    heads: list[ProducerHead]
+    applied: list[ConsumerPosition]
     communities: dict[str, dict[str, int]]
     hands: dict[str, int]
 
 
+class _HandsHead(msgspec.Struct, frozen=True):
+    partition: int
+    pos: int
+
+
 class _HandsTotals(msgspec.Struct, frozen=True):
-    heads: list[_Position]
+    heads: list[_HandsHead]
     hands: dict[str, int]
 
 
@@ -83,9 +83,13 @@ class Peers:
         return Recount(
             as_of=totals.as_of,
             roll_heads={
-                each.partition: Head(each.pos, each.incarnation) for each in totals.heads[ROLL]
+                each.partition: Head(each.pos, str(each.incarnation))
+                for each in totals.heads
+                if each.topic == ROLL
             },
-            hands_applied={each.partition: each.pos for each in totals.applied.get(HANDS, [])},
+            hands_applied={
+                each.partition: each.pos for each in totals.applied if each.topic == HANDS
+            },
             communities=totals.communities,
             hands=totals.hands,
         )

@@ -32,45 +32,51 @@ class RollFold:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, _Kind], int] = defaultdict(int)
+        self._counts: dict[tuple[str, str], dict[_Kind, int]] = defaultdict(dict)
         self._examples: dict[_Kind, Standing] = {}
         self._samples: SampleMoves = defaultdict(int)
 
     def add(self, message: RollChanged) -> None:
         """Take one message in."""
         for community, changes in message.communities.items():
+            place = (message.round, community)
+            # The other half of a change that touches two communities folds the other side.
+            own = ("", community)
             for change in changes:
-                if change.before is not None:
-                    self._count(message.round, community, change.before, -1)
-                self._count(message.round, community, change.after, 1)
+                if change.before is not None and change.before.counted_in in own:
+                    self._count(place, change.before, -1)
+                if change.after.counted_in in own:
+                    self._count(place, change.after, 1)
 
-    def _count(self, round_id: str, community: str, standing: Standing, n: int) -> None:
-        # The other half of a change that touches two communities folds the other side.
-        if standing.counted_in not in ("", community):
-            return
+    def _count(self, place: tuple[str, str], standing: Standing, n: int) -> None:
         hand = standing.hand
         kind = (
             standing.klass,
             standing.needs,
             standing.reason,
-            hand.kind if hand is not None else None,
+            hand and hand.kind,
             standing.channel,
             standing.result,
         )
-        self._counts[round_id, community, kind] += n
-        self._examples.setdefault(kind, standing)
+        counts = self._counts[place]
+        if kind in counts:
+            counts[kind] += n
+        else:
+            counts[kind] = n
+            self._examples.setdefault(kind, standing)
         if standing.klass == "sampled" and standing.sampled_at is not None:
             slot = int(standing.sampled_at.timestamp()) // SLOT_SECONDS
-            self._samples[round_id, community, slot] += n
+            self._samples[*place, slot] += n
 
     def moves(self) -> Moves:
         """Name the cells that move, by how much; what cancelled out is left out."""
         cells = {kind: tuple(cells_of(standing)) for kind, standing in self._examples.items()}
         moves: Moves = defaultdict(int)
-        for (round_id, community, kind), n in self._counts.items():
-            if n:
-                for cell in cells[kind]:
-                    moves[round_id, community, cell] += n
+        for (round_id, community), counts in self._counts.items():
+            for kind, n in counts.items():
+                if n:
+                    for cell in cells[kind]:
+                        moves[round_id, community, cell] += n
         return without_zeros(moves)
 
     def sample_moves(self) -> SampleMoves:

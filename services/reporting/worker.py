@@ -38,13 +38,18 @@ log = structlog.get_logger(__name__)
 
 
 async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
-    """Do the work of a worker until told to stop; a failing part stops all of it."""
+    """Do the work of a worker until told to stop."""
     async with connect(settings, HANDLERS) as wiring:
         ops.checks["database"] = wiring.database.ping
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(wiring.consumer.run(stop))
-            for seconds, chore in _chores(wiring):
-                tasks.create_task(_every(seconds, stop, chore))
+        await live(wiring, stop)
+
+
+async def live(wiring: Wiring, stop: asyncio.Event) -> None:
+    """Apply events and do the chores until told to stop; a failing part stops all of it."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(wiring.consumer.run(stop))
+        for seconds, chore in _chores(wiring):
+            tasks.create_task(_every(seconds, stop, chore))
 
 
 def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]]]:

@@ -25,7 +25,6 @@ class FakeProducer:
         self.parked: dict[str, int] = {}
         self.totals: dict[str, Any] = {}
         self.applied_hands = [0] * PARTITIONS
-        self.asked: list[str] = []
         self.log: dict[tuple[str, int], list[Record]] = {
             (topic, partition): [] for topic in topics for partition in range(PARTITIONS)
         }
@@ -51,10 +50,12 @@ class FakeProducer:
         """Heads of one topic, as the totals tell them."""
         return [
             {
+                "topic": name,
                 "partition": partition,
                 "pos": len(log),
                 "id": log[-1].id if log else NIL,
                 "incarnation": self.incarnation,
+                "recorded_at": log[-1].recorded_at if log else None,
             }
             for (name, partition), log in self.log.items()
             if name == topic
@@ -68,7 +69,8 @@ class FakeProducer:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if self.down:
             raise httpx.ConnectError("nobody listens")
-        self.asked.append(request.url.path)
+        if request.method == "PUT":
+            return httpx.Response(204)
         found = self._find(request.url.path, request.url.params)
         if found is None:
             return httpx.Response(404)
@@ -124,14 +126,14 @@ class World:
         self.registry.totals[round_id] = {
             "round": round_id,
             "as_of": datetime.now(UTC),
-            "heads": {ROLL: self.registry.heads(ROLL)},
-            "applied": {HANDS: [
-                {"partition": partition, "pos": pos}
+            "heads": self.registry.heads(ROLL),
+            "applied": [
+                {"topic": HANDS, "partition": partition, "pos": pos}
                 for partition, pos in enumerate(self.registry.applied_hands)
-            ]},
+            ],
             "communities": recount(standings),
             "hands": hands,
-        }  # fmt: skip
+        }
         self.dispatch.totals[round_id] = {"heads": self.dispatch.heads(HANDS), "hands": hands}
 
 
