@@ -2,10 +2,10 @@
 
 Pure and seeded: people in, a plan out. `demo.py` plays it against a running stack.
 
-How people behave: most come to a site between eight and six, most of them in the morning. Small
-children and a few others are excluded for a stated reason. Of those with a need some are brought
-to a site, the others wait for a team. The rest neither come nor have a need: nobody's plan covers
-them, and at the end of the day they are *unaccounted*, as they should be shown.
+How people behave: most come to a site between eight and six, most of them in the morning. Some
+small children and a few others are excluded for a stated reason. Of those with a need some are
+brought to a site, the others wait for a team. The rest neither come nor have a need: nobody's plan
+covers them, and at the end of the day they are *unaccounted*, as they should be shown.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +36,8 @@ BROUGHT = 0.2
 """Of those with a need other than quarantine, how many somebody brings to a site."""
 
 EXCLUDED_AGE = 3
+EXCUSED = 0.4
+"""Of those below that age, how many are excused; the others are brought like everybody."""
 EXCLUSIONS: tuple[tuple[str, float], ...] = (
     ("vaccinated_48h", 0.004),
     ("tested_elsewhere", 0.003),
@@ -190,7 +192,8 @@ class Script:
             self.swab(person.id, person.office, at, "site")
 
     def _exclusion(self, person: Person) -> str | None:
-        if self.opens.date() < _birthday(person.born, EXCLUDED_AGE):
+        small = self.opens.date() < _birthday(person.born, EXCLUDED_AGE)
+        if small and self.rng.random() < EXCUSED:
             return "under_3"
         chance = self.rng.random()
         for reason, share in EXCLUSIONS:

@@ -49,7 +49,7 @@ FIELDS: dict[Kind, frozenset[str]] = {
     "residents": frozenset(
         f"{group}{field}"
         for group, fields in {
-            "": ("id", "name", "sex", "birth_date", "phone", "needs"),
+            "": ("id", "name", "sex", "birth_date", "phone", "needs", "alive"),
             "id_document.": ("type", "number"),
             "address.": ("community_code", "building", "unit", "door", "lat", "lon", "since"),
         }.items()
@@ -377,6 +377,7 @@ SHAPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "address.lat": (_number, "a number"),
     "address.lon": (_number, "a number"),
     "needs": (_needs, "a list of needs"),
+    "alive": (_flag, "true or false"),
     "void": (_flag, "true or false"),
 }
 """Fields that are no text: how to read them from one, and what they have to be."""
