@@ -22,7 +22,7 @@ from shared.contracts.vocabulary import (
     VisitOutcome,
     VisitStatus,
 )
-from shared.errors import BadInput, Conflict, Forbidden, IdReused
+from shared.errors import BadInput, Conflict, Forbidden
 
 NIL = UUID(int=0)
 NEEDS: frozenset[Need] = frozenset(get_args(Need))
@@ -85,10 +85,6 @@ class VisitAlreadyFinished(Conflict):
     cure = "Read the visit. A correction of the sample goes to registry."
 
 
-class ReportIdReused(IdReused):
-    """A report id that came before with other content (R19)."""
-
-
 class TeamCannotServe(Conflict):
     """A visit is given to a team that cannot make it."""
 
@@ -101,7 +97,7 @@ class TeamCannotServe(Conflict):
 class RoundNotOpen(Conflict):
     """Work is handed out in a round that does not run."""
 
-    slug = "round-not-open"
+    slug = "round-not-running"
     title = "The round is not open"
     cause = "The round is a draft, or closed; visits are assigned in open rounds only."
     cure = "Wait for the opening. Visits made before the closing may still be finished."

@@ -18,7 +18,6 @@ from services.dispatch.domain import (
     CaseState,
     Person,
     Policy,
-    ReportIdReused,
     Round,
     Scene,
     Step,
@@ -42,7 +41,7 @@ from shared.contracts.registry import (
 )
 from shared.contracts.vocabulary import HandKind, VisitStatus
 from shared.database import Transaction
-from shared.errors import NotFound
+from shared.errors import IdReused, NotFound
 
 BATCH = 2_000
 """Visits assigned, or hands ended, in one transaction at most."""
@@ -261,7 +260,7 @@ async def finish_visit(
     before = await store.keep_report(tx, report.id, visit, fingerprint)
     if before is not None:
         if before != (visit.id, fingerprint):
-            raise ReportIdReused
+            raise IdReused("report_id: came before with other content")
         return await _reload(tx, visit)
 
     def tell(person: Person, current: Visit, scene: Scene) -> Step:

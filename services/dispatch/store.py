@@ -41,11 +41,15 @@ _VISIT: Final = [column.name for column in tables.visit.c]
 
 
 def new_id() -> UUID:
-    """Make an id whose order is that of time (UUID version 7): visits page in it."""
-    stamp = time.time_ns() // 1_000_000
-    value = (stamp << 80) | secrets.randbits(80)
-    value = value & ~(0xF << 76) | (0x7 << 76)
-    return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
+    """Make an id whose order is that of time, to a quarter of a microsecond (UUID version 7).
+
+    Visits page in this order, and new ones go to the end of their index.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    return UUID(
+        int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
+    )
 
 
 # --- rounds and areas ---

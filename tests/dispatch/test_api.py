@@ -1,0 +1,354 @@
+"""dispatch over HTTP, with tokens: what each role may see and do, and how it is answered."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.dispatch.api.access import ACCESS
+from services.dispatch.app import create_app
+from services.dispatch.settings import Settings
+from services.dispatch.worker import gauge_open_visits
+from shared.http import PUBLIC
+from tests.dispatch.conftest import (
+    EVENING,
+    HERE,
+    HOUR,
+    MORNING,
+    OFFICE,
+    THERE,
+    Day,
+    change,
+    standing,
+)
+from tests.support.issuer import Issuer
+from tests.support.servers import DatabaseUrl
+
+Client = Callable[..., httpx.AsyncClient]
+SHIFT = {"starts": MORNING.isoformat(), "until": (MORNING + 6 * HOUR).isoformat()}
+TEAM = {"name": "第一联合小组", "areas": [OFFICE], "shift": SHIFT, "capacity": 5,
+        "members": [{"id": "m1", "role": "medic"}]}  # fmt: skip
+
+
+class Registry(httpx.AsyncBaseTransport):
+    """Registry as dispatch sees it over HTTP; `up` False: nobody is there."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.status = 200
+        self.asked: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.up:
+            raise httpx.ConnectError("nobody is there")
+        self.asked.append(request)
+        ids = json.loads(await request.aread())["ids"]
+        contacts = [{"id": each, "name": f"name of {each}", "phone": "1"} for each in ids]
+        return httpx.Response(self.status, json={"contacts": contacts})
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def dispatch_settings(database_url: DatabaseUrl, issuer: Issuer) -> Settings:
+    return Settings(
+        jwks=str(issuer.jwks), database_url=database_url("dispatch"), kafka_bootstrap=""
+    )
+
+
+@pytest.fixture
+async def as_(
+    dispatch_settings: Settings, issuer: Issuer, registry: Registry
+) -> AsyncIterator[Client]:
+    """A client of the API as somebody: `as_("team", team="t1")`."""
+    app = create_app(dispatch_settings, transports={"registry": registry})
+
+    def client(*roles: str, **claims: Any) -> httpx.AsyncClient:  # noqa: ANN401
+        token = issuer.token(*roles, **{"areas": ["410171"], **claims})
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://dispatch",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    async with app.router.lifespan_context(app):
+        yield client
+
+
+async def planned(day: Day, *residents: str, needs: tuple[str, ...] = ("mobility",)) -> None:
+    """An open round in which these people wait for a visit."""
+    await day.areas()
+    await day.round_is("open")
+    await day.roll(*(change(each, standing("unaccounted", *needs)) for each in residents))
+
+
+async def get(client: httpx.AsyncClient, path: str, **params: Any) -> Any:  # noqa: ANN401
+    answer = await client.get(path, params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_case_becomes_a_visit_a_team_finishes(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    office, team = as_("office"), as_("team", team="t1")
+
+    [case] = (await get(office, "/v1/cases", round="r1", office=OFFICE, state="open"))["items"]
+    assert (case["resident"], case["community_name"], case["office"]) == (
+        "ann", "第一社区", OFFICE,
+    )  # fmt: skip
+    assert (case["hand"], case["waiting_for_team"], case["why_waiting"]) == (None, True, "no_team")
+
+    put = await office.put("/v1/teams/t1", json=TEAM)
+    assert put.status_code == 200
+    assert put.json()["id"] == "t1"
+    visit = f"/v1/visits/{case['visit']['id']}"
+    assert (await get(office, visit))["why_waiting"] is None
+    assigned = await office.post(f"{visit}:assign", json={"team": "t1"})
+    assert (assigned.status_code, assigned.json()["status"]) == (200, "assigned")
+    assert (await team.post(f"{visit}:start")).json()["status"] == "started"
+    report = {
+        "report_id": str(uuid4()),
+        "outcome": "sampled",
+        "at": (MORNING + HOUR).isoformat(),
+        "sample": {"sample_id": str(uuid4()), "sampled_at": (MORNING + HOUR).isoformat()},
+    }
+    finished = await team.post(f"{visit}:finish", json=report)
+    assert finished.status_code == 200
+    assert finished.json()["sample"]["answer"] == "awaited"
+    # R19: the same again is answered the same; other content under the id is not taken.
+    assert (await team.post(f"{visit}:finish", json=report)).json() == finished.json()
+    reused = await team.post(f"{visit}:finish", json={**report, "at": MORNING.isoformat()})
+    assert (reused.status_code, reused.json()["type"]) == (409, "/problems/id-reused")
+
+    shown = await get(team, visit)
+    assert (shown["status"], shown["outcome"], shown["needs"]) == (
+        "finished", "sampled", ["mobility"],
+    )  # fmt: skip
+    totals = await get(as_("system"), "/v1/hands/totals", round="r1")
+    assert totals["hands"] == {"visit": 1}
+    assert len(totals["heads"]) == 12
+
+
+async def test_a_worklist_shows_contacts_in_the_callers_own_name(
+    day: Day, as_: Client, registry: Registry
+) -> None:
+    await planned(day, "ann", "bob")
+    await day.team()
+    await day.keep_house()
+    team = as_("team", team="t1")
+
+    worklist = await get(team, "/v1/teams/t1/worklist")
+
+    assert worklist["contacts"] == "shown"
+    assert {stop["contact"]["name"] for stop in worklist["items"]} == {
+        "name of ann", "name of bob",
+    }  # fmt: skip
+    assert {stop["hand"]["owner"] for stop in worklist["items"]} == {"t1"}
+    [request] = registry.asked
+    assert request.url.path == "/v1/residents:contacts"
+    assert request.headers["authorization"] == team.headers["authorization"]
+
+
+@pytest.mark.parametrize("how", ["down", "failing", "refusing"])
+async def test_a_worklist_is_answered_without_registry_and_says_so(
+    day: Day, as_: Client, registry: Registry, how: str
+) -> None:
+    await planned(day, "ann")
+    await day.team()
+    await day.keep_house()
+    registry.up = how != "down"
+    registry.status = {"failing": 503, "refusing": 403}.get(how, 200)
+
+    worklist = await get(as_("team", team="t1"), "/v1/teams/t1/worklist")
+
+    assert worklist["contacts"] == "unavailable"
+    [stop] = worklist["items"]
+    assert (stop["resident"], stop["contact"]) == ("ann", None)
+    assert stop["community_name"] == "第一社区"
+
+
+async def test_r17_a_worklist_ends_with_the_quarantined_homes(day: Day, as_: Client) -> None:
+    await planned(day, "ann", needs=("quarantine",))
+    await day.roll(change("bob", standing("unaccounted", "mobility")))
+    await day.team()
+    await day.keep_house()
+    worklist = await get(as_("team", team="t1"), "/v1/teams/t1/worklist")
+    assert [stop["resident"] for stop in worklist["items"]] == ["bob", "ann"]
+
+
+async def test_a_team_sees_itself_and_its_own_visits_only(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    await day.team()
+    await day.team("t2")
+    await day.keep_house()
+    own = (await day.visit_of("ann")).team
+    other = "t2" if own == "t1" else "t1"
+    visit = f"/v1/visits/{(await day.visit_of('ann')).id}"
+    mine, stranger, nobody = as_("team", team=own), as_("team", team=other), as_("team")
+
+    assert len((await get(mine, "/v1/visits"))["items"]) == 1
+    assert [team["id"] for team in (await get(mine, "/v1/teams"))["items"]] == [own]
+    for client in (stranger, nobody):
+        assert (await get(client, "/v1/visits"))["items"] == []
+        assert (await client.get(visit)).status_code == 404
+        assert (await client.post(f"{visit}:start")).status_code == 404
+        assert (await client.get(f"/v1/teams/{own}/worklist")).status_code == 404
+
+
+async def test_reads_are_limited_to_the_areas_of_the_token(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    await day.team()
+    visit = f"/v1/visits/{(await day.visit_of('ann')).id}"
+    elsewhere = as_("office", areas=[THERE[:9]])
+    for path in ("/v1/cases", "/v1/visits", "/v1/teams"):
+        assert (await get(elsewhere, path))["items"] == []
+    assert (await elsewhere.get(visit)).status_code == 404
+    assert (await elsewhere.post(f"{visit}:cancel")).status_code == 404
+    forbidden = await elsewhere.put("/v1/teams/t1", json=TEAM)
+    assert (forbidden.status_code, forbidden.json()["type"]) == (403, "/problems/forbidden")
+
+
+async def test_lists_are_paged_to_their_end(day: Day, as_: Client) -> None:
+    await planned(day, *(f"r{n}" for n in range(7)))
+    for n in range(7):
+        await day.team(f"t{n}")
+    office = as_("office")
+    for path, key in (("/v1/cases", "resident"), ("/v1/visits", "id"), ("/v1/teams", "id")):
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page = await get(office, path, limit=3, **({"cursor": cursor} if cursor else {}))
+            seen += [item[key] for item in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert len(seen) == len(set(seen)) == 7
+        assert seen == sorted(seen)
+
+
+async def test_lists_are_narrowed_by_what_is_asked(day: Day, as_: Client) -> None:
+    await planned(day, "ann", "bob")
+    await day.roll(change("bob", standing("sampled", "mobility")))
+    office = as_("office")
+
+    async def residents(path: str, **params: str) -> list[str]:
+        return [item["resident"] for item in (await get(office, path, **params))["items"]]
+
+    assert await residents("/v1/cases", state="closed") == ["bob"]
+    assert await residents("/v1/cases", round="r2") == []
+    assert await residents("/v1/cases", office=THERE[:9]) == []
+    assert await residents("/v1/visits", status="planned") == ["ann"]
+    assert await residents("/v1/visits", office=HERE) == ["ann", "bob"]
+    assert await residents("/v1/visits", team="t1") == []
+
+
+async def test_calling_a_visit_off_is_answered_for(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    office = as_("office", sub="officer-7")
+    visit = f"/v1/visits/{(await day.visit_of('ann')).id}"
+    cancelled = await office.post(f"{visit}:cancel")
+    assert cancelled.json()["cancelled_because"] == "by_office"
+    again = await office.post(f"{visit}:cancel")
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/visit-not-open")
+    [case] = (await get(office, "/v1/cases"))["items"]
+    assert (case["hand"]["kind"], case["hand"]["owner"]) == ("escalation", "officer-7")
+    assert case["visit"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        (":assign", {}, "body.team"),
+        (":finish", {"report_id": "x", "outcome": "absent"}, "body.report_id"),
+        (":finish", {"report_id": str(uuid4()), "outcome": "asleep"}, "body.outcome"),
+        (":finish", {"report_id": str(uuid4()), "outcome": "sampled"}, "sample"),
+        (":finish", {"report_id": str(uuid4()), "outcome": "referred"}, "referral"),
+        (
+            ":finish",
+            {"report_id": str(uuid4()), "outcome": "absent", "at": "2022-01-07T09:00:00"},
+            "body.at",
+        ),
+    ],
+)
+async def test_a_wrong_body_is_told_by_place_and_rule(
+    day: Day, as_: Client, path: str, body: dict[str, str], place: str
+) -> None:
+    await planned(day, "ann")
+    visit = f"/v1/visits/{(await day.visit_of('ann')).id}"
+    answer = await as_("office").post(visit + path, json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["location"] == place
+
+
+async def test_a_team_that_cannot_go_is_refused_with_the_reason(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    await day.team("late", shift_from=EVENING, shift_until=EVENING + HOUR)
+    visit = f"/v1/visits/{(await day.visit_of('ann')).id}"
+    for team, reason in (("late", "off-shift"), ("unheard", "unknown")):
+        answer = await as_("office").post(f"{visit}:assign", json={"team": team})
+        assert (answer.status_code, answer.json()["reason"]) == (409, reason)
+
+
+async def test_what_dispatch_announces_can_be_pulled(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    heads = (await get(as_("system"), "/v1/outbox/heads"))["heads"]
+    assert sum(head["pos"] for head in heads) == 1
+    assert (await get(as_("admin"), "/v1/parked"))["items"] == []
+    assert (await get(as_("district"), "/v1/status"))["service"] == "dispatch"
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
+async def test_every_route_is_closed_to_every_role_that_is_not_in_the_table(
+    as_: Client, method: str, path: str
+) -> None:
+    url = path.format(visit_id=uuid4(), team_id="t1", topic="x", partition=0, name="x", parked_id=1)
+    for role in ("site", "team", "office", "supervisor", "district", "system", "admin"):
+        answer = await as_(role).request(method, url)
+        allowed = role in ACCESS[method, path]
+        assert (answer.status_code == 403) != allowed, (role, answer.text)
+    assert ACCESS[method, path] is not PUBLIC
+    nobody = as_("office")
+    del nobody.headers["Authorization"]
+    assert (await nobody.request(method, url)).status_code == 401
+
+
+async def test_open_visits_are_metered_per_round_and_office(day: Day, as_: Client) -> None:
+    await planned(day, "ann", "bob")
+    await day.roll(change("cyn", standing("unaccounted", "mobility")), community=THERE)
+    await gauge_open_visits(day.wiring)
+    metrics = (await as_("office").get("/metrics")).text
+    assert f'lastmetre_visits_open{{office="{OFFICE}",round="r1"}} 2.0' in metrics
+    assert f'lastmetre_visits_open{{office="{THERE[:9]}",round="r1"}} 1.0' in metrics
+    assert (await as_("office").get("/readyz")).json()["status"] == "ready"
+
+
+async def test_nothing_personal_is_stored_or_announced(
+    day: Day, as_: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await planned(day, "ann")
+    await day.team()
+    await day.keep_house()
+    worklist = await get(as_("team", team="t1"), "/v1/teams/t1/worklist")
+    assert worklist["items"][0]["contact"]["name"] == "name of ann"
+    async with day.database.begin() as tx:
+        tables = await tx.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for table in tables:
+            text = await tx.value(
+                f"SELECT string_agg(t::text, ' ') FROM {table['tablename']} t"  # noqa: S608 - ours
+            )
+            assert "name of" not in (text or "")
+    assert "name of" not in "".join(capfd.readouterr())
+
+
+async def test_who_tells_paper_in_later_is_the_office(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+    visit = await day.visit_of("ann")
+    body = {"report_id": str(uuid4()), "outcome": "refused"}
+    answer = await as_("office").post(f"/v1/visits/{visit.id}:finish", json=body)
+    assert answer.json()["outcome"] == "refused"
