@@ -96,11 +96,15 @@ class LastmetreError(Exception):
 def _register(error: type[LastmetreError]) -> None:
     known = _problems.get(error.slug)
     # A reloaded module defines its classes again; that is the same problem, not a second one.
-    if known is not None and known.__qualname__ != error.__qualname__:
-        raise TypeError(f"problem {error.slug} is defined by {known} and {error}")
+    if known is not None and _name(known) != _name(error):
+        raise TypeError(f"problem {error.slug} is {_name(known)} and {_name(error)}")
     if not _SLUG.fullmatch(error.slug):
         raise TypeError(f"problem slug {error.slug!r} is not kebab-case")
     _problems[error.slug] = error
+
+
+def _name(error: type[LastmetreError]) -> str:
+    return f"{error.__module__}.{error.__qualname__}"
 
 
 _register(LastmetreError)
@@ -286,19 +290,21 @@ class IdReused(Conflict):
     cure = "Make a new id. To change what was sent, send a correction that names it."
 
 
-def problems() -> Iterator[type[LastmetreError]]:
-    """List every known problem type by status and slug.
+def problems(*packages: str) -> Iterator[type[LastmetreError]]:
+    """List the known problem types by status and slug; only those of these packages, if named.
 
-    Only those of imported modules are known: import a service to see its own.
+    Only imported modules are known: import a service to see its own.
     """
-    yield from sorted(_problems.values(), key=lambda error: (error.status, error.slug))
+    for error in sorted(_problems.values(), key=lambda error: (error.status, error.slug)):
+        if not packages or error.__module__.partition(".")[0] in packages:
+            yield error
 
 
-def problems_table() -> str:
+def problems_table(*packages: str) -> str:
     """Render the known problem types as Markdown, for `docs/problems.md`."""
     lines = ["| type | status | means | cause | cure |", "|---|---|---|---|---|"]
     lines += [
         f"| `{error.type_uri()}` | {error.status} | {error.title} | {error.cause} | {error.cure} |"
-        for error in problems()
+        for error in problems(*packages)
     ]
     return "\n".join(lines) + "\n"
