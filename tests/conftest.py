@@ -1,3 +1,3 @@
 """Fixtures for every suite; they live in `tests.support`."""
 
-pytest_plugins = ["tests.support.servers", "tests.support.issuer"]
+pytest_plugins = ["tests.support.servers", "tests.support.issuer", "tests.support.town"]

@@ -21,7 +21,7 @@ round, whether they are sampled, excluded, in somebody's hands, or unaccounted.
 
 
 def create_app(
-    settings: Settings, transports: Mapping[str, httpx.AsyncBaseTransport] | None = None
+    settings: Settings, *, transports: Mapping[str, httpx.AsyncBaseTransport] | None = None
 ) -> FastAPI:
     """Make the application; it connects when it is started, and lets go when it is stopped."""
     wiring = wire(settings, transports)

@@ -1,0 +1,273 @@
+"""A town: the three services in one process, on real databases, joined by the pull.
+
+No broker and no waiting: `await town.settle()` lets every service catch up with the others until
+nothing moves. What a journey tells about the account is asserted after that.
+"""
+
+import base64
+import json
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from services.dispatch import app as dispatch_app
+from services.dispatch import worker as dispatch_worker
+from services.dispatch.settings import Settings as DispatchSettings
+from services.registry import app as registry_app
+from services.registry.settings import Settings as RegistrySettings
+from services.reporting import app as reporting_app
+from services.reporting.settings import Settings as ReportingSettings
+from shared.consumer import Consumer
+from tests.support.issuer import Issuer
+from tests.support.servers import DatabaseUrl
+
+DISTRICT = "410171"
+CHAOHE, MINGHU = "410171001", "410171002"
+"""Two offices (办事处) of the district."""
+LUYUAN, LANQIAO, DONGFANG = "410171001001", "410171001002", "410171002001"
+"""Three communities: two of the first office, one of the second."""
+AREAS = [
+    {"code": DISTRICT, "name": "经开区", "kind": "district"},
+    {"code": CHAOHE, "name": "潮河办事处", "kind": "office", "parent": DISTRICT},
+    {"code": MINGHU, "name": "明湖办事处", "kind": "office", "parent": DISTRICT},
+    {"code": LUYUAN, "name": "绿园社区", "kind": "community", "parent": CHAOHE},
+    {"code": LANQIAO, "name": "蓝桥社区", "kind": "community", "parent": CHAOHE},
+    {"code": DONGFANG, "name": "东方社区", "kind": "community", "parent": MINGHU},
+]
+OPENS = datetime(2022, 1, 14, 0, 0, tzinfo=UTC)
+"""8 o'clock in Zhengzhou."""
+DAY = timedelta(hours=12)
+
+JSON = dict[str, Any]
+
+
+class Switch(httpx.AsyncBaseTransport):
+    """Calls from one service to another, which can be cut."""
+
+    def __init__(self) -> None:
+        self.app: FastAPI | None = None
+        self.down = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Hand a request to the other service, if it is up."""
+        if self.down or self.app is None:
+            raise httpx.ConnectError("the service is down")
+        return await httpx.ASGITransport(self.app).handle_async_request(request)
+
+
+@dataclass
+class Town:
+    """The stack and its users."""
+
+    registry: httpx.AsyncClient
+    dispatch: httpx.AsyncClient
+    reporting: httpx.AsyncClient
+    apps: dict[str, FastAPI]
+    switches: dict[str, Switch]
+    issuer: Issuer
+
+    # --- the machinery ---
+
+    @property
+    def consumers(self) -> dict[str, Consumer]:
+        """The consumer of each service."""
+        return {
+            "registry": self.apps["registry"].state.wiring.consumer,
+            "dispatch": dispatch_worker.consumer(self.apps["dispatch"].state.wiring),
+            "reporting": self.apps["reporting"].state.wiring.consumer,
+        }
+
+    async def settle(self) -> None:
+        """Let everybody catch up with everybody, until nothing moves."""
+        consumers = self.consumers
+        moved = True
+        while moved:
+            moved = False
+            for consumer in consumers.values():
+                while await consumer.sweep():
+                    moved = True
+            moved |= bool(await dispatch_worker.keep_house(self.apps["dispatch"].state.wiring))
+
+    def headers(self, *roles: str, areas: Iterable[str] = (DISTRICT,), **claims: Any) -> JSON:
+        """Headers of somebody with these roles and areas."""
+        token = self.issuer.token(*roles, areas=areas, **claims)
+        return {"Authorization": f"Bearer {token}"}
+
+    # --- what people do ---
+
+    async def people(self, *given: JSON) -> list[UUID]:
+        """Put people on the roll; each as in the API, with whatever is not said made up."""
+        rows = [
+            {"id": str(uuid4()), "name": f"居民{number}",
+             "address": {"community_code": LUYUAN, "building": "1", "unit": "1",
+                         "door": str(number)}} | row
+            for number, row in enumerate(given)
+        ]  # fmt: skip
+        answer = await self.sent(self.registry, "/v1/residents:batch", rows)
+        assert answer["rejected"] == 0, answer
+        return [UUID(row["id"]) for row in answer["rows"]]
+
+    async def round(
+        self, number: int = 1, *, offices: Iterable[str] = (DISTRICT,), opened: bool = True
+    ) -> str:
+        """Draft a round on a manual clock, on a day of its own; open it."""
+        opens = OPENS + timedelta(days=number - 1)
+        drafted = await self.sent(
+            self.registry,
+            "/v1/rounds",
+            {
+                "id": str(uuid4()), "campaign": "2022-01", "number": number,
+                "name": f"第{number}轮全员核酸检测", "opens_at": opens.isoformat(),
+                "closes_at": (opens + DAY).isoformat(), "offices": list(offices),
+                "manual_clock": True,
+            },
+        )  # fmt: skip
+        round_id: str = drafted["id"]
+        if opened:
+            await self.step(round_id, "open")
+            await self.settle()
+        return round_id
+
+    async def step(self, round_id: str, name: str) -> JSON:
+        """Open, close or seal a round."""
+        return await self.sent(self.registry, f"/v1/rounds/{round_id}:{name}")
+
+    async def tick(self, round_id: str, hours: float, *, day: int = 1) -> datetime:
+        """Let the round's clock show so many hours after its opening."""
+        at = OPENS + timedelta(days=day - 1, hours=hours)
+        await self.sent(
+            self.registry, f"/v1/rounds/{round_id}:tick", {"clock_at": at.isoformat()}
+        )
+        await self.settle()
+        return at
+
+    def result(self, round_id: str, resident: UUID, hours: float = 1, **more: Any) -> JSON:
+        """A swab taken so many hours after the first round's opening."""
+        return {
+            "result_id": str(uuid4()),
+            "sample_id": str(uuid4()),
+            "resident": {"id": str(resident)},
+            "round_id": round_id,
+            "sampled_at": (OPENS + timedelta(hours=hours)).isoformat(),
+            "channel": "site",
+        } | more
+
+    def resulted(self, round_id: str, resident: UUID, outcome: str, hours: float = 1) -> JSON:
+        """A swab with its outcome, released at once."""
+        at = (OPENS + timedelta(hours=hours)).isoformat()
+        return self.result(
+            round_id, resident, hours, outcome=outcome, resulted_at=at, released_at=at
+        )
+
+    async def results(self, *rows: JSON) -> JSON:
+        """Send samples and results as a site does, and let them be counted."""
+        answer = await self.sent(
+            self.registry, "/v1/results:batch", list(rows), self.headers("site")
+        )
+        await self.settle()
+        return answer
+
+    async def sent(
+        self, service: httpx.AsyncClient, path: str, body: Any = None, headers: JSON | None = None
+    ) -> Any:
+        """POST something that has to be taken."""
+        answer = await service.post(
+            path, json=body, headers=headers or self.headers("district", "office")
+        )
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    # --- what people see ---
+
+    async def totals(self, round_id: str) -> dict[str, dict[str, int]]:
+        """registry's recount, by community."""
+        answer = await self.registry.get(
+            f"/v1/rounds/{round_id}/totals?max_age=0", headers=self.headers("district")
+        )
+        assert answer.is_success, answer.text
+        communities: dict[str, dict[str, int]] = answer.json()["communities"]
+        return communities
+
+    async def coverage(self, round_id: str, by: str = "district") -> JSON:
+        """reporting's figures: the total, or the rows by their code."""
+        answer = await self.reporting.get(
+            "/v1/coverage", params={"round": round_id, "by": by}, headers=self.headers("district")
+        )
+        assert answer.is_success, answer.text
+        if by == "district":
+            total: JSON = answer.json()["total"]
+            return total
+        return {row["code"]: row for row in answer.json()["rows"]}
+
+    async def ledger(self, round_id: str) -> JSON:
+        """Hold the fold against the recount, now."""
+        answer = await self.reporting.get(
+            "/v1/ledger", params={"round": round_id}, headers=self.headers("district")
+        )
+        assert answer.is_success, answer.text
+        ledger: JSON = answer.json()
+        return ledger
+
+    async def assert_balanced(self, round_id: str) -> None:
+        """The fold is the recount, cell by cell."""
+        ledger = await self.ledger(round_id)
+        assert ledger["balanced"] is True, ledger
+
+
+@pytest.fixture(scope="session")
+def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys that seal identity numbers in these tests."""
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    key, index = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
+    path.write_text(json.dumps({"current": "k1", "keys": {"k1": key}, "index": index}))
+    return path
+
+
+@pytest.fixture
+async def town(
+    issuer: Issuer, database_url: DatabaseUrl, keys_file: Path, tmp_path: Path
+) -> AsyncIterator[Town]:
+    """A town with its areas on file."""
+    token = tmp_path / "service.token"
+    token.write_text(issuer.token("system", areas=["41"], sub="service", ttl=3600))
+    common: JSON = {"jwks": str(issuer.jwks), "service_token_file": token, "kafka_bootstrap": ""}
+    switches = {name: Switch() for name in ("registry", "dispatch")}
+    apps = {
+        "registry": registry_app.create_app(
+            RegistrySettings(
+                **common, database_url=database_url("registry"), keys_file=keys_file
+            ),
+            transports=switches,
+        ),
+        "dispatch": dispatch_app.create_app(
+            DispatchSettings(**common, database_url=database_url("dispatch")), transports=switches
+        ),
+        "reporting": reporting_app.create_app(
+            ReportingSettings(**common, database_url=database_url("reporting")),
+            transports=switches,
+        ),
+    }
+    for name, switch in switches.items():
+        switch.app = apps[name]
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for name, app in apps.items():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            clients[name] = await stack.enter_async_context(
+                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{name}")
+            )
+        town = Town(**clients, apps=apps, switches=switches, issuer=issuer)
+        areas = await town.registry.put(
+            "/v1/areas:batch", json=AREAS, headers=town.headers("district")
+        )
+        assert areas.is_success, areas.text
+        yield town
