@@ -64,10 +64,13 @@ class Peers:
         """Both, by the name of the service."""
         return {"registry": self.registry, "dispatch": self.dispatch}
 
-    async def testify(self, round_id: str) -> Evidence:
-        """Ask both for what the ledger needs; one that does not answer is None, never an error."""
+    async def testify(self, round_id: str, max_age: float) -> Evidence:
+        """Ask both for what the ledger needs; one that does not answer is None, never an error.
+
+        A recount may be up to `max_age` seconds old, so that many who ask share one.
+        """
         recount, registry_parked, dispatch_parked = await asyncio.gather(
-            _or_none(self.recount(round_id)),
+            _or_none(self.recount(round_id, max_age)),
             _or_none(parked(self.registry)),
             _or_none(parked(self.dispatch)),
         )
@@ -77,9 +80,14 @@ class Peers:
             recount, open_hands, {"registry": registry_parked, "dispatch": dispatch_parked}
         )
 
-    async def recount(self, round_id: str) -> Recount:
-        """Registry's own figures of a round, counted from facts in one snapshot."""
-        totals = await _get(self.registry, f"/v1/rounds/{round_id}/totals", _Totals)
+    async def recount(self, round_id: str, max_age: float) -> Recount:
+        """Figures of a round as registry counts them from facts, in one snapshot."""
+        totals = await _get(
+            self.registry,
+            f"/v1/rounds/{round_id}/totals",
+            _Totals,
+            {"max_age": f"{max_age:g}"},
+        )
         return Recount(
             as_of=totals.as_of,
             roll_heads={
@@ -96,9 +104,7 @@ class Peers:
 
     async def open_hands(self, round_id: str) -> OpenHands:
         """Dispatch's open hands of a round, by kind."""
-        totals = await _get(
-            self.dispatch, "/v1/hands/totals", _HandsTotals, params={"round": round_id}
-        )
+        totals = await _get(self.dispatch, "/v1/hands/totals", _HandsTotals, {"round": round_id})
         return OpenHands({each.partition: each.pos for each in totals.heads}, totals.hands)
 
     async def hands_applied(self) -> Sequence[Applied]:

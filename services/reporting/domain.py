@@ -389,7 +389,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class HandsComparison:
-    """dispatch's open hands against registry's. `balanced` None: not yet at one position."""
+    """dispatch's open hands against registry's. `balanced` None: not at one position.
+
+    While hands come and go the two are rarely met at one position, and the account of registry is
+    complete without: that alone leaves the ledger as it is. Hands that differ at one position do
+    not.
+    """
 
     balanced: bool | None
     registry: Cells | None
@@ -400,8 +405,8 @@ class HandsComparison:
 class Ledger:
     """The account of a round, proven or not: fold = recount, at `cut` (R22).
 
-    `balanced` is True when every partition was compared at an equal position and agrees, hands
-    too, and nothing is parked at any consumer; None while that cannot be said yet; else False.
+    `balanced` is True when every partition was compared at an equal position and agrees, and
+    nothing is parked at any consumer; None while that cannot be said yet; else False.
     """
 
     round: str
@@ -455,10 +460,7 @@ def weigh(round_id: str, evidence: Evidence, fold: Fold) -> Ledger:
         differences = compare(recount.communities, fold.communities)
         verdict.wrong += ["cells_differ"] if differences else []
     hands = _compare_hands(recount, evidence.open_hands)
-    if hands.balanced is None:
-        verdict.pending.append("hands_pending")
-    elif not hands.balanced:
-        verdict.wrong.append("hands_differ")
+    verdict.wrong += ["hands_differ"] if hands.balanced is False else []
     parked = {**evidence.parked, "reporting": fold.parked}
     verdict.wrong += ["parked"] if any(parked.values()) else []
     verdict.pending += [f"{name}_unreachable" for name, n in parked.items() if n is None]

@@ -2,8 +2,9 @@
 
 import asyncio
 from datetime import datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from services.reporting import domain
 from services.reporting.api.answers import Answer, Row
@@ -16,6 +17,11 @@ from shared.contracts.registry import ROLL
 
 SHOWN = 1000
 """Differences listed at most; `differing` counts all of them."""
+
+
+MaxAge = Annotated[
+    float, Query(ge=0, le=3600, description="seconds the recount may be old; 0: count now")
+]
 
 
 class DifferenceAnswer(Answer):
@@ -32,7 +38,7 @@ class HandsAnswer(Answer):
     """dispatch's open hands against those registry knows of."""
 
     balanced: bool | None
-    """Null: not compared at one position yet."""
+    """Null: not at one position; that alone leaves the ledger's verdict as it is."""
     registry: dict[str, int] | None
     dispatch: dict[str, int] | None
 
@@ -42,11 +48,11 @@ class LedgerAnswer(Answer):
 
     round: str
     balanced: bool | None
-    """True: every partition was compared at an equal position and agrees, hands agree, and nothing
-    is parked anywhere. Null: cannot be said yet. False: see `reasons`."""
+    """True: every partition was compared at an equal position and agrees, and nothing is parked at
+    any consumer. Null: cannot be said yet. False: see `reasons`."""
     reasons: list[str]
     """Why it is not true: cells_differ, hands_differ, parked; not_reached, other_incarnation,
-    cut_too_old, hands_pending, registry_unreachable, dispatch_unreachable."""
+    cut_too_old, registry_unreachable, dispatch_unreachable."""
     as_of: datetime | None
     """When registry recounted."""
     cut: dict[str, list[int]] | None
@@ -66,17 +72,18 @@ class _Flights:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._under_way: dict[str, asyncio.Task[Ledger]] = {}
+        self._under_way: dict[tuple[str, float], asyncio.Task[Ledger]] = {}
 
-    async def reconcile(self, round_id: str) -> Ledger:
+    async def reconcile(self, round_id: str, max_age: float) -> Ledger:
         """Prove the account of a round, or join who is at it."""
-        task = self._under_way.get(round_id)
+        flight = (round_id, max_age)
+        task = self._under_way.get(flight)
         if task is None:
             task = asyncio.create_task(
-                ledger.reconcile(self._wiring.database, self._wiring.peers, round_id)
+                ledger.reconcile(self._wiring.database, self._wiring.peers, round_id, max_age)
             )
-            self._under_way[round_id] = task
-            task.add_done_callback(lambda _: self._under_way.pop(round_id))
+            self._under_way[flight] = task
+            task.add_done_callback(lambda _: self._under_way.pop(flight))
         # Who goes away must not take the others' answer along.
         return await asyncio.shield(task)
 
@@ -87,11 +94,13 @@ def router(wiring: Wiring) -> APIRouter:
     flights = _Flights(wiring)
 
     @routes.get("/v1/ledger")
-    async def get_ledger(caller: CallerDep, round_id: RoundParameter = None) -> LedgerAnswer:
-        """Compare what reporting folded with what registry recounts, now."""
+    async def get_ledger(
+        caller: CallerDep, round_id: RoundParameter = None, max_age: MaxAge = 0
+    ) -> LedgerAnswer:
+        """Compare what reporting folded with what registry recounts, now or a moment ago."""
         async with wiring.database.snapshot() as tx:
             seen = await figures.view(tx, round_id, caller.areas)
-        return _answer(await flights.reconcile(seen.round.id), caller.areas)
+        return _answer(await flights.reconcile(seen.round.id, max_age), caller.areas)
 
     return routes
 

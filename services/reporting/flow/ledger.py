@@ -10,12 +10,20 @@ from services.reporting.domain import Fold, Heads, Ledger
 from services.reporting.flow import figures
 from shared.database import Database, Transaction
 
+MAX_AGE = 2.0
+"""Seconds a recount may be old for the metrics: whoever watches shares it with whoever asks."""
+
 log = structlog.get_logger(__name__)
 
 
-async def reconcile(database: Database, peers: Peers, round_id: str) -> Ledger:
-    """Compare our counters with a recount, at exactly the positions of the recount's snapshot."""
-    evidence = await peers.testify(round_id)
+async def reconcile(
+    database: Database, peers: Peers, round_id: str, max_age: float = 0.0
+) -> Ledger:
+    """Compare our counters with a recount, at exactly the positions of the recount's snapshot.
+
+    A recount may be up to `max_age` seconds old.
+    """
+    evidence = await peers.testify(round_id, max_age)
     cut = evidence.recount.roll_heads if evidence.recount else {}
     async with database.snapshot() as tx:
         fold = await fold_at(tx, round_id, cut)
@@ -49,7 +57,7 @@ async def survey(database: Database, peers: Peers, sealed_after: datetime) -> me
             for each in rounds
         }
     live = [each.id for each in rounds if each.state != "sealed"]
-    verdicts = {round_id: await reconcile(database, peers, round_id) for round_id in live}
+    verdicts = {round_id: await reconcile(database, peers, round_id, MAX_AGE) for round_id in live}
     for round_id, verdict in verdicts.items():
         if verdict.balanced is False:
             log.warning("ledger_not_balanced", round=round_id, why=list(verdict.reasons))
