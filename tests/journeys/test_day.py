@@ -51,7 +51,7 @@ async def test_a_day_from_the_opening_to_the_last_visit(town: Town) -> None:
     # The team knocks: one is sampled at home, one is not there.
     team_headers = town.headers("team", areas=[CHAOHE], team="t1")
     worklist = (await town.dispatch.get("/v1/teams/t1/worklist", headers=team_headers)).json()
-    visits = {stop["visit"]["resident"]: stop["visit"]["id"] for stop in worklist["items"]}
+    visits = {stop["resident"]: stop["visit"] for stop in worklist["items"]}
     assert set(visits) == {str(grandmother), str(quarantined)}
     await town.tick(round_id, 3)
     for resident, outcome in ((grandmother, "sampled"), (quarantined, "absent")):
