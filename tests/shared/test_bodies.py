@@ -101,6 +101,7 @@ async def test_the_limit_holds_for_bodies_that_come_in_pieces() -> None:
         ("zstd", b"[1,2,3]"),
         ("zstd", zstd(b"[1,2,3]" * 1000)[:-4]),
     ],
+    ids=["plain as gzip", "gzip cut short", "plain as zstd", "zstd cut short"],
 )
 async def test_a_body_that_is_not_what_it_claims_is_refused(encoding: str, body: bytes) -> None:
     with pytest.raises(BadBody):
@@ -151,7 +152,9 @@ BAD_ROWS = [
 
 
 @BOTH
-@pytest.mark.parametrize(("bad", "location", "rule"), BAD_ROWS)
+@pytest.mark.parametrize(
+    ("bad", "location", "rule"), BAD_ROWS, ids=[f"bad {n}" for n in range(len(BAD_ROWS))]
+)
 def test_a_bad_row_is_explained_without_its_values_and_fails_no_other(
     media: str, bad: str, location: str, rule: str
 ) -> None:
