@@ -37,6 +37,24 @@ class KafkaSettings:
     """Copies of a topic that we create; -1 leaves it to the broker."""
 
 
+async def _create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
+    """Create those topics that are missing, with our number of partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        missing = [
+            NewTopic(topic, PARTITIONS, settings.replication)
+            for topic in topics
+            if topic not in existing
+        ]
+        if missing:
+            with contextlib.suppress(TopicAlreadyExistsError):
+                await admin.create_topics(missing)
+    finally:
+        await admin.close()
+
+
 class Publisher:
     """Sends records, each partition's in one batch; used by the relay alone."""
 
@@ -53,7 +71,7 @@ class Publisher:
 
         """
         try:
-            await _limited(self._create_topics(topics))
+            await _limited(_create_topics(self._settings, topics))
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=self._settings.bootstrap,
                 acks="all",
@@ -68,22 +86,6 @@ class Publisher:
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
             raise TransientError(f"broker: {type(error).__name__}") from error
-
-    async def _create_topics(self, topics: Iterable[str]) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.bootstrap)
-        try:
-            await admin.start()
-            existing = set(await admin.list_topics())
-            missing = [
-                NewTopic(topic, PARTITIONS, self._settings.replication)
-                for topic in topics
-                if topic not in existing
-            ]
-            if missing:
-                with contextlib.suppress(TopicAlreadyExistsError):
-                    await admin.create_topics(missing)
-        finally:
-            await admin.close()
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Send records of one partition, in order, and wait until the broker has them all.
@@ -156,6 +158,9 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         )
         self._consumer.subscribe(self._topics, listener=self)
         try:
+            # Whoever comes first: a broker may create a topic that is merely asked for, with a
+            # number of partitions of its own.
+            await _limited(_create_topics(self._settings, self._topics))
             await _limited(self._consumer.start())
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
