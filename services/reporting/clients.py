@@ -149,5 +149,5 @@ async def _or_none(asked: Awaitable[T]) -> T | None:
     try:
         return await asked
     except TransientError as error:
-        log.warning("witness_silent", why=str(error))
+        log.debug("witness_silent", why=str(error))
         return None

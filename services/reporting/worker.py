@@ -1,6 +1,7 @@
 """The worker: applies events, keeps `as_of` and the metrics fresh, and rebuilds when asked to."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +34,8 @@ HANDLERS: Folds = {
 
 REBUILD_SECONDS = 1.0
 TRIM_SECONDS = 60.0
+REST = 4.0
+"""A chore rests at least so many times as long as it took."""
 
 log = structlog.get_logger(__name__)
 
@@ -93,9 +96,18 @@ async def _every(
 async def _repeat(
     seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
 ) -> None:
+    name, failing = getattr(chore, "__name__", ""), False
     while not stop.is_set():
+        began = time.monotonic()
         try:
             await chore()
         except TransientError as error:
-            log.warning("chore_failed", chore=getattr(chore, "__name__", ""), why=str(error))
-        await wait_for(stop, seconds)
+            if not failing:  # an hour of silence is one line, not thousands
+                log.warning("chore_failing", chore=name, why=str(error))
+            failing = True
+        else:
+            if failing:
+                log.info("chore_works_again", chore=name)
+            failing = False
+        # What takes long is done less often: a recount costs registry as long as it takes.
+        await wait_for(stop, max(seconds, REST * (time.monotonic() - began)))
