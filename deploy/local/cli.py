@@ -347,4 +347,5 @@ def _announce(note: "Note") -> None:
         "stop     Ctrl-C",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )

@@ -163,6 +163,17 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
+def port_is_free(port: int) -> bool:
+    """Whether nobody listens on a loopback TCP port; 0 always is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def run_apart(work: Coroutine[object, object, T]) -> T:
     """Run a coroutine to its end in a loop and thread of its own.
 

@@ -21,16 +21,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
 from types import FrameType
-from typing import NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import make_url
 
 from deploy.local import children, folders, servers
 from deploy.local.children import Child
@@ -38,8 +38,10 @@ from deploy.local.credentials import Credentials
 from deploy.local.errors import StackError
 from deploy.local.stack import SERVICES, Addresses, Note
 from deploy.local.tokens import development_issuer
-from shared.process import Program
-from shared.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from shared.process import Program
+    from shared.settings import ServiceSettings
 
 Guest = Callable[[Addresses], int]
 """What runs against the stack; returns its exit code."""
@@ -64,6 +66,7 @@ _LONGEST_PAUSE = 10.0  # seconds before a process that keeps dying is started ag
 _STEADY = 30.0  # seconds after which a process counts as healthy again
 
 
+_SCHEMES = {"postgresql", "postgres", "postgresql+asyncpg"}
 _INTERRUPTED = 130  # as shells say of Ctrl-C
 
 
@@ -87,6 +90,11 @@ class Options:
                 "--postgres needs --data: the databases outlive us, so the keys that open what is"
                 " encrypted in them have to be kept as well"
             )
+        if self.postgres and urlsplit(self.postgres).scheme not in _SCHEMES:
+            raise StackError("--postgres takes an address like postgresql://user:password@host")
+        for service, port in self.ports.items():
+            if not servers.port_is_free(port):
+                raise StackError(f"127.0.0.1:{port} is taken; choose another --{service}-port")
 
 
 def run(
@@ -322,21 +330,28 @@ class _Work:
 @contextmanager
 def _started(options: Options, tell: Tell) -> Iterator[_Stack]:
     """Start everything, in order; stop it in the reverse order."""
-    for service in SERVICES:
-        _program(service)
-    # What exists now is never freed: keeps the pages shared with the children.
-    gc.collect()
-    gc.freeze()
     with ExitStack() as unwinding:
         claim = unwinding.enter_context(
             folders.claimed(options.data) if options.data else folders.scratch(Path(gettempdir()))
         )
         stack = _Stack(options, claim.path, tell)
         stack.logs.mkdir(mode=0o700, exist_ok=True)
-        database = unwinding.enter_context(stack.database_server([claim.descriptor]))
-        bootstrap = unwinding.enter_context(stack.message_broker())
+        with ThreadPoolExecutor(1) as executor:
+            # Importing takes as long as the servers take to start, so both at once.
+            imported = executor.submit(_import_services)
+            database = unwinding.enter_context(stack.database_server([claim.descriptor]))
+            bootstrap = unwinding.enter_context(stack.message_broker())
+            imported.result()
         unwinding.enter_context(stack.services(database, bootstrap))
         yield stack
+
+
+def _import_services() -> None:
+    for service in SERVICES:
+        _program(service)
+    # What exists now is never freed: keeps the pages shared with the children.
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager
@@ -356,7 +371,7 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _program(service: str) -> Program[ServiceSettings]:
+def _program(service: str) -> "Program[ServiceSettings]":
     program: Program[ServiceSettings] = importlib.import_module(
         f"services.{service}.__main__"
     ).PROGRAM
@@ -365,18 +380,18 @@ def _program(service: str) -> Program[ServiceSettings]:
 
 def _databases_at(url: str) -> Callable[[str], str]:
     """Make the services' databases on a real server; return how to address them."""
-    scheme = urlsplit(url).scheme
-    if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-        raise StackError("--postgres takes an address like postgresql://user:password@host:5432")
-    server = make_url(url).set(drivername="postgresql+asyncpg")
-    admin = server.set(database=server.database or "postgres")
+    server = urlsplit(url)
+
+    def database(name: str) -> str:
+        return urlunsplit(server._replace(scheme="postgresql+asyncpg", path=f"/{name}"))
+
+    administrative = database(server.path.strip("/") or "postgres")
     try:
-        servers.run_apart(
-            servers.create_databases(admin.render_as_string(hide_password=False), SERVICES)
-        )
+        servers.run_apart(servers.create_databases(administrative, SERVICES))
     except (OSError, asyncpg.PostgresError) as error:
-        raise StackError(f"PostgreSQL at {server.host} refuses: {error}") from error
-    return lambda name: server.set(database=name).render_as_string(hide_password=False)
+        where = server.hostname or "the address given"
+        raise StackError(f"PostgreSQL at {where} refuses: {error}") from error
+    return database
 
 
 def _ports(asked: Mapping[str, int]) -> dict[tuple[str, str], int]:

@@ -124,14 +124,7 @@ async def test_a_life_of_a_stack(tmp_path: Path) -> None:
         assert status == 1
         assert "in use by another stack" in said
 
-        # Ctrl-C: all of it leaves, in good order.
-        family = up.family()
-        assert await up.stop(signal.SIGINT) == 0
-        assert gone(family)
-        assert not (state / "lastmetre" / "stack.json").exists()
-
-    # Killed without a chance to say goodbye: the kernel takes the rest along.
-    async with running(state, data) as up:
+        # Killed without a chance to say goodbye: the kernel takes the rest along.
         family = up.family()
         await up.stop(signal.SIGKILL)
         await eventually(lambda: gone(family))
@@ -139,10 +132,15 @@ async def test_a_life_of_a_stack(tmp_path: Path) -> None:
         assert (status, "the stack is gone" in said) == (1, True)
         (state / "lastmetre" / "stack.json").unlink()
 
-    # What was killed is found again, with the keys it was encrypted with.
+    # Its data are found again, with the keys they were encrypted with.
     async with running(state, data) as up:
         assert (data / "keys.json").read_bytes() == keys
-        assert await up.stop(signal.SIGTERM) == 0
+
+        # Ctrl-C: all of it leaves, in good order.
+        family = up.family()
+        assert await up.stop(signal.SIGINT) == 0
+        assert gone(family)
+        assert not (state / "lastmetre" / "stack.json").exists()
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
