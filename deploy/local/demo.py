@@ -361,11 +361,16 @@ class Day:
 
 
 async def _balanced(reporting: Api, round_id: str) -> Mapping[str, Any]:
-    """Ask the ledger until it can say that everything was counted, or patience ends."""
+    """Ask the ledger until it is balanced and the day is over everywhere, or patience ends.
+
+    Every hand is due at the closing at the latest, so dispatch has heard of the closing once
+    nobody is in hand.
+    """
     give_up = time.monotonic() + BALANCED_WITHIN
     while True:
         ledger: Mapping[str, Any] = await reporting.get("/v1/ledger", {"round": round_id})
-        if ledger["balanced"] is True or time.monotonic() > give_up:
+        over = ledger["balanced"] is True and ledger["account"]["in_hand"] == 0
+        if over or time.monotonic() > give_up:
             return ledger
         await asyncio.sleep(LOOK_AGAIN)
 
