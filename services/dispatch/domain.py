@@ -424,33 +424,42 @@ class Step:
 
     # --- building it ---
 
+    def so(self, after: Person) -> "Step":
+        """Let the person be so afterwards."""
+        return Step(self.before, after, self.visits)
+
     def hold(self, hand: Hand | None) -> "Step":
         """Put the person into a hand, or out of one. Announced when kind or due changed."""
         known = self.before.hand
         same = (hand and (hand.kind, hand.due)) == (known and (known.kind, known.due))
         revision = self.before.hand_revision + (not same)
-        return replace(self, after=replace(self.after, hand=hand, hand_revision=revision))
+        if hand == self.after.hand and revision == self.after.hand_revision:
+            return self
+        return self.so(replace(self.after, hand=hand, hand_revision=revision))
 
     def put(self, visit: Visit, *, current: bool) -> "Step":
         """Move a visit on; `current` keeps it as the person's visit, else they have none."""
         others = tuple(pair for pair in self.visits if pair[1].id != visit.id)
         known = next((pair for pair in self.visits if pair[1].id == visit.id), None)
         before = known[0] if known else self._visit_before(visit)
-        told = before is None or _announced(before) != _announced(visit)
-        revision = (before.revision if before else 0) + told
-        visit = replace(visit, revision=revision)
+        visit = _revised(before, visit)
         after = replace(self.after, visit=visit if current else None)
-        return replace(self, after=after, visits=(*others, (before, visit)))
+        return Step(self.before, after, (*others, (before, visit)))
 
     def put_aside(self, before: Visit, after: Visit) -> "Step":
         """Change a visit that is over and not the person's current one."""
-        told = _announced(before) != _announced(after)
-        after = replace(after, revision=before.revision + told)
-        return replace(self, visits=(*self.visits, (before, after)))
+        return Step(self.before, self.after, (*self.visits, (before, _revised(before, after))))
 
     def _visit_before(self, visit: Visit) -> Visit | None:
         known = self.before.visit
         return known if known is not None and known.id == visit.id else None
+
+
+def _revised(before: Visit | None, after: Visit) -> Visit:
+    """Count a visit's announced changes: its revision orders them for others."""
+    told = before is None or _announced(before) != _announced(after)
+    revision = (before.revision if before else 0) + told
+    return after if after.revision == revision else replace(after, revision=revision)
 
 
 def _announced(visit: Visit) -> tuple[object, ...]:
@@ -576,7 +585,7 @@ def finish(
     if visit.status == "cancelled":
         return step.put_aside(visit, reported)
     finished = replace(reported, status="finished")
-    step = replace(step, after=replace(person, attempts=person.attempts + 1))
+    step = step.so(replace(person, attempts=person.attempts + 1))
     if report.sample is not None:
         return step.put(finished, current=True).hold(_awaiting(person, finished, scene))
     step = step.put(finished, current=False)
@@ -684,7 +693,7 @@ def _opened(step: Step, scene: Scene) -> Step:
     if person.in_case:
         return step
     home = person.home or person.standing.community
-    return replace(step, after=replace(person, case=Case("open", scene.now), home=home))
+    return step.so(replace(person, case=Case("open", scene.now), home=home))
 
 
 def _see_to(step: Step, scene: Scene) -> Step:
@@ -709,7 +718,7 @@ def _closed(step: Step, closing: Closing, scene: Scene) -> Step:
     person = step.after
     if person.case is not None and person.case.state == "open":
         case = replace(person.case, state="closed", closed_at=scene.now, reason=closing)
-        step = replace(step, after=replace(person, case=case))
+        step = step.so(replace(person, case=case))
     visit = person.visit
     if visit is not None and not visit.is_open:
         return step  # a sample awaits registry's answer: its hand stays

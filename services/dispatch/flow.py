@@ -191,12 +191,14 @@ async def assign_waiting(
 
 async def _waiting_for(tx: Transaction, crews: Sequence[Crew], scene: Scene) -> list[Waiting]:
     patterns: dict[bool, list[str]] = {
-        quarantined: [
-            f"{area}%"
-            for crew in crews
-            if crew.team.takes(quarantined, scene.policy)
-            for area in crew.team.areas
-        ]
+        quarantined: sorted(
+            {
+                f"{area}%"
+                for crew in crews
+                if crew.team.takes(quarantined, scene.policy)
+                for area in crew.team.areas
+            }
+        )
         for quarantined in (False, True)
     }
     room = min(BATCH, sum(crew.room for crew in crews))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from uuid import UUID
 
@@ -513,9 +514,9 @@ def test_a_visit_is_reported_once() -> None:
     with pytest.raises(domain.VisitAlreadyFinished):
         domain.finish(step.after, visit, report("absent"), "t1", scene())
     for act in (
-        lambda: domain.assign(step.after, visit, TEAM, scene()),
-        lambda: domain.start(step.after, visit, "t1", scene()),
-        lambda: domain.cancel(step.after, visit, "office", scene()),
+        partial(domain.assign, step.after, visit, TEAM, scene()),
+        partial(domain.start, step.after, visit, "t1", scene()),
+        partial(domain.cancel, step.after, visit, "office", scene()),
     ):
         with pytest.raises(domain.VisitNotOpen):
             act()

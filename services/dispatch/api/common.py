@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from services.dispatch.wiring import Wiring
 
 
-def _wiring(request: Request) -> Wiring:
+async def _wiring(request: Request) -> Wiring:
     return cast("Wiring", request.app.state.wiring)
 
 
