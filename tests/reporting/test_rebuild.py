@@ -1,5 +1,6 @@
 """All of it once more from position zero, beside the old figures, then swapped."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -167,3 +168,35 @@ async def test_what_was_discarded_stays_discarded(parked: DeadLetter) -> None:
     parked.mend()
     assert await parked.rebuild() == 0
     assert await parked.states() == ["discarded"]
+
+
+async def test_events_that_come_during_the_swap_are_counted_once(desk: Desk) -> None:
+    """A live worker, a rebuild after the other and a busy registry, all at the same time."""
+    round_id = await desk.open_round({FIRST: 100, THIRD: 100})
+    live = desk.wiring.consumer
+    told = 0
+
+    async def announce_and_count() -> None:
+        nonlocal told
+        for _ in range(40):
+            for community in (FIRST, THIRD):
+                message = RollChanged(round_id, {community: [change(UNTESTED, SAMPLED)]})
+                desk.world.registry.announce(message, community)
+                told += 1
+            await live.sweep()
+
+    async def rebuild_again_and_again() -> None:
+        for _ in range(3):
+            await desk.database.transact(rebuild.begin)
+            while not await rebuild.build(desk.database, desk.wiring.builder):
+                continue
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(announce_and_count())
+        tasks.create_task(rebuild_again_and_again())
+    await live.catch_up()
+    total = (await desk.get("/v1/coverage")).json()["total"]
+    assert (total["sampled"], total["unaccounted"]) == (told, 200 - told)
+    async with desk.database.snapshot() as tx:
+        states = [each.state for each in await store.generations(tx)]
+    assert states == ["current", "retired", "retired", "retired"]
