@@ -10,10 +10,12 @@ CallError (a LocalError)
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Self
 
 import httpx
@@ -71,7 +73,10 @@ class Api:
         self._waiting = waiting
         self._sleep = sleep
         self._client = httpx.AsyncClient(
-            base_url=self.url, timeout=httpx.Timeout(60, connect=5), transport=transport
+            base_url=self.url,
+            timeout=httpx.Timeout(60, connect=5),
+            transport=transport,
+            verify=_trusted(),
         )
 
     async def __aenter__(self) -> Self:
@@ -124,6 +129,12 @@ class Api:
         except httpx.TransportError as error:
             return None, f"{type(error).__name__}: {error}".rstrip(": ")
         return answer, f"answered {answer.status_code}"
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Certificates to trust, read once: that takes longer than a call, and there are many clients."""
+    return httpx.create_ssl_context()
 
 
 def _read(answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
