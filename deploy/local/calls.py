@@ -133,7 +133,7 @@ class Api:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Certificates to trust, read once: that takes longer than a call does, and clients are many."""
+    """Certificates to trust, read once: that takes longer than a call, and clients are many."""
     return httpx.create_ssl_context()
 
 
