@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -25,7 +25,7 @@ from prometheus_client import Gauge
 from shared import positions
 from shared.contracts import dispatch, registry
 from shared.contracts.envelope import Event, Message, Record, registered
-from shared.database import Database, Transaction
+from shared.database import AlreadyWritten, Database, Transaction
 from shared.errors import TransientError
 from shared.kafka import KafkaSettings, Subscriber
 from shared.outbox import NIL, ConsumerPosition, Head, Heads, Pulled, ReportedPosition
@@ -35,6 +35,7 @@ from shared.telemetry import APPLIED, CONSUMER_LAG, OLDEST_UNAPPLIED, PARKED, de
 Handler = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
 Handlers = Mapping[type[Message], Handler]
 Partition = tuple[str, int]
+S = TypeVar("S", bound=msgspec.Struct)
 
 TYPES = registered((*registry.MESSAGES, *dispatch.MESSAGES))
 PULL_BYTES = 4_000_000
@@ -60,8 +61,8 @@ class Source:
     topics: Sequence[str]
 
 
-class Unappliable(Exception):  # noqa: N818 - a finding about a record, not an error of ours
-    """A record that cannot be applied, now or later, and why."""
+class Unappliable(Exception):
+    """A finding about a record, no error of ours: it cannot be applied, now or later, and why."""
 
 
 class Consumer:
@@ -115,23 +116,44 @@ class Consumer:
                 log.info("kafka_joined", consumer=self.name)
                 while not stop.is_set():
                     fetched = await subscriber.poll()
-                    for partition, records in fetched.items():
-                        await self._take(partition, records)
                     if fetched:
+                        if await self._take_all(fetched):
+                            pause.reset()
+                        else:
+                            await pause.wait(stop)
                         await subscriber.commit()
-                        pause.reset()
             except TransientError as error:
                 log.warning("kafka_lost", consumer=self.name, why=str(error))
             finally:
                 await subscriber.close()
             await pause.wait(stop)
 
-    async def _take(self, partition: Partition, records: Sequence[Record]) -> None:
-        """Apply what Kafka brought; where that cannot be done, the producer's own copy decides."""
+    async def _take_all(self, fetched: Mapping[Partition, Sequence[Record]]) -> bool:
+        """Take what came for each partition; say whether that went well everywhere.
+
+        A fault of the moment is no reason to leave the group, nor to keep the other partitions
+        waiting: what could not be taken is missed by position, and the sweep brings it.
+        """
+        well = True
+        for partition, records in fetched.items():
+            try:
+                await self.take(partition, records)
+            except TransientError as error:
+                well = False
+                log.warning("kafka_records_left", partition=partition, why=str(error))
+        return well
+
+    async def take(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Apply what Kafka brought; where that cannot be done, the producer's own copy decides.
+
+        Raises:
+            TransientError: our database or, where it had to be asked, the producer is not there.
+
+        """
         if partition in self.stopped:
             return
         try:
-            verdict = await self.database.transact(self._apply, partition, records, "kafka")
+            verdict = await self._settle(partition, records, "kafka")
         except Unappliable as why:
             log.warning("kafka_record_refused", partition=partition, why=str(why))
             await self._pull(partition)
@@ -161,26 +183,30 @@ class Consumer:
 
         """
         behind = False
-        failure: TransientError | None = None
+        failures: list[TransientError] = []
         for source in self._sources:
+            # Positions before heads: what we have applied by now, every later head has reached.
+            async with self.database.begin(readonly=True) as tx:
+                applied = {(p.topic, p.partition): p for p in await positions.read(tx, self.name)}
             try:
                 heads = await _get_heads(source)
             except TransientError as error:
-                failure = error
+                failures.append(error)
                 continue
-            behind |= await self._sweep_source(heads, stale_after)
+            behind |= await self._sweep_source(applied, heads, stale_after, failures)
         await self._gauge_parked()
-        if failure is not None:
-            raise failure
+        if failures:
+            raise failures[0]
         return behind
 
-    async def _sweep_source(self, heads: Sequence[Head], stale_after: float) -> bool:
-        async with self.database.begin() as tx:
-            applied = {(p.topic, p.partition): p for p in await positions.read(tx, self.name)}
-            for head in heads:
-                position = applied.get((head.topic, head.partition))
-                if position is not None and position.incarnation == NIL:
-                    await positions.meet(tx, self.name, head)
+    async def _sweep_source(
+        self,
+        applied: Mapping[Partition, Position],
+        heads: Sequence[Head],
+        stale_after: float,
+        failures: list[TransientError],
+    ) -> bool:
+        await self._meet(applied, heads)
         behind = False
         for head in heads:
             partition = (head.topic, head.partition)
@@ -192,14 +218,32 @@ class Consumer:
                 continue
             state = self._behind.setdefault(partition, _Behind())
             state.observe(position, head)
-            CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(head.pos - position.pos)
+            CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(
+                head.pos - position.pos
+            )
             if head.pos > position.pos and partition not in self.stopped:
                 behind = True
                 if state.unmoved() >= stale_after:
-                    await self._pull(partition)
+                    try:
+                        await self._pull(partition)
+                    except TransientError as error:
+                        failures.append(error)  # the other partitions do not wait for this one
         for topic in {head.topic for head in heads}:
             OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
         return behind
+
+    async def _meet(self, applied: Mapping[Partition, Position], heads: Sequence[Head]) -> None:
+        """Learn whom we follow where we have applied nothing yet."""
+        strangers = [
+            head
+            for head in heads
+            if (position := applied.get((head.topic, head.partition)))
+            and position.incarnation == NIL
+        ]
+        if strangers:
+            async with self.database.begin() as tx:
+                for head in strangers:
+                    await positions.meet(tx, self.name, head)
 
     async def catch_up(self) -> None:
         """Pull until every head is reached; for tests, rebuilds and the start of a process."""
@@ -207,7 +251,7 @@ class Consumer:
             pass
 
     async def _pull(self, partition: Partition) -> None:
-        """Fetch from the producer and apply until there is no more. No lock is held over HTTP."""
+        """Fetch from the producer and apply until there is no more. No row is locked over HTTP."""
         topic, number = partition
         async with self.database.session_lock(f"pull:{self.name}:{topic}:{number}") as held:
             while held and partition not in self.stopped:
@@ -219,21 +263,37 @@ class Consumer:
                 records = await _get_records(self._client[topic], topic, number, after)
                 if not records:
                     return
+                if [record.pos for record in records] != list(
+                    range(after + 1, after + 1 + len(records))
+                ):
+                    self._stop(partition, "hole")
+                    return
                 try:
-                    await self.database.transact(self._apply, partition, records, "pull")
+                    verdict = await self._settle(partition, records, "pull")
                 except Unappliable:
                     await self._apply_one_by_one(partition, records)
+                else:
+                    if not verdict.run:
+                        # Somebody was faster, or it is no history of ours: the next sweep tells.
+                        return
 
     async def _apply_one_by_one(self, partition: Partition, records: Sequence[Record]) -> None:
         """Find the record that cannot be applied, and park it in its place; the rest goes on."""
         for record in records:
             try:
-                await self.database.transact(self._apply, partition, [record], "pull")
+                await self._settle(partition, [record], "pull")
             except Unappliable as why:
                 await self.database.transact(self._park, partition, record, str(why))
                 log.error("event_parked", topic=record.topic, pos=record.pos, why=str(why))
 
     # --- applying ---
+
+    async def _settle(self, partition: Partition, records: Sequence[Record], by: str) -> Verdict:
+        try:
+            return await self.database.transact(self._apply, partition, records, by)
+        except AlreadyWritten as error:
+            # Told from a collision of the moment only by the retries that it outlasted.
+            raise Unappliable(f"{records[0].type}: UniqueViolationError") from error
 
     async def _apply(
         self, tx: Transaction, partition: Partition, records: Sequence[Record], by: str
@@ -372,7 +432,7 @@ async def wait_for(stop: asyncio.Event, seconds: float) -> None:
 
 async def _get_heads(source: Source) -> list[Head]:
     answer = await _call(source.client, "GET", "/v1/outbox/heads")
-    return [h for h in msgspec.json.decode(answer, type=Heads).heads if h.topic in source.topics]
+    return [head for head in _read(answer, Heads).heads if head.topic in source.topics]
 
 
 async def _get_records(
@@ -382,7 +442,14 @@ async def _get_records(
         client, "GET", f"/v1/outbox/{topic}/{partition}",
         params={"after": after, "bytes": PULL_BYTES},
     )  # fmt: skip
-    return msgspec.json.decode(answer, type=Pulled).as_records(topic, partition)
+    return _read(answer, Pulled).as_records(topic, partition)
+
+
+def _read(answer: bytes, kind: type[S]) -> S:
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise TransientError(f"producer: {type(error).__name__}") from error
 
 
 async def _call(client: httpx.AsyncClient, method: str, path: str, **kwargs: Any) -> bytes:

@@ -15,11 +15,11 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import asyncpg
 import structlog
-from sqlalchemy import CursorResult, Executable, exc, text
+from sqlalchemy import CursorResult, Executable, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shared.contracts.envelope import Message
-from shared.errors import TransientError
+from shared.errors import PermanentError, TransientError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,11 +39,18 @@ TRANSIENT = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.LockNotAvailableError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
     exc.TimeoutError,
 )
-"""Faults of the moment: the server restarts, the disk is full, the pool is empty. Retried or 503."""
+"""Faults of the moment: the server restarts or is a standby now, the disk is full, the pool is
+empty. Retried or 503."""
 
 log = structlog.get_logger(__name__)
+
+
+class AlreadyWritten(PermanentError):
+    """A unique key stands in the way, and stood there every time the use case ran."""
 
 
 class Transaction:
@@ -56,8 +63,12 @@ class Transaction:
         self._after_commit: list[Callable[[], None]] = []
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        """Run a SQLAlchemy statement."""
-        return cast("CursorResult[Any]", await self.connection.execute(statement, parameters))
+        """Run a SQLAlchemy statement; its errors are asyncpg's, as those of raw SQL are."""
+        try:
+            return cast("CursorResult[Any]", await self.connection.execute(statement, parameters))
+        except exc.DBAPIError as error:
+            cause = error.orig.__cause__ if error.orig is not None else None
+            raise cause or error from error
 
     async def rows(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Run SQL with $1-style parameters and fetch every row."""
@@ -131,6 +142,7 @@ class Database:
                 "server_settings": {"application_name": application_name, "timezone": "UTC"}
             },
         )
+        event.listen(self.engine.sync_engine, "checkout", _discard_if_closed)
         self._before_commit = before_commit
 
     @asynccontextmanager
@@ -143,22 +155,12 @@ class Database:
             TransientError: the database is not there, or the pool stayed empty.
 
         """
-        try:
-            async with self.engine.connect() as connection:
-                raw = await _raw(connection)
-                tx = Transaction(connection, raw)
-                async with raw.transaction(isolation=isolation, readonly=readonly):
-                    yield tx
-                    await self._flush(tx)
-        except exc.DBAPIError as error:
-            # Inside the block statements raise asyncpg's errors; only connecting raises these.
-            raise TransientError(f"database: {type(error.orig).__name__}") from error
-        except TRANSIENT as error:
-            raise TransientError(f"database: {type(error).__name__}") from error
-        except asyncpg.InterfaceError as error:
-            if not tx.is_transient(error):
-                raise
-            raise TransientError("database: connection lost") from error
+        async with self._borrow() as connection:
+            raw = await _raw(connection)
+            tx = Transaction(connection, raw)
+            async with raw.transaction(isolation=isolation, readonly=readonly):
+                yield tx
+                await self._flush(tx)
         tx.committed()
 
     def snapshot(self) -> Any:
@@ -175,35 +177,38 @@ class Database:
 
         Raises:
             TransientError: the database is not there, or deadlocks did not end.
+            AlreadyWritten: a unique key was violated every time.
 
         """
-        for attempt in range(ATTEMPTS):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 async with self.begin() as tx:
                     return await use_case(tx, *args, **kwargs)
             except RETRIED as error:
-                log.warning("transaction_retried", why=type(error).__name__, attempt=attempt + 1)
-                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
-        raise TransientError("database: deadlocks did not end")
+                log.warning("transaction_retried", why=type(error).__name__, attempt=attempt)
+                if attempt == ATTEMPTS:
+                    raise _gave_up(error) from error
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
 
     @asynccontextmanager
-    async def session_lock(self, key: str) -> AsyncIterator[bool]:
-        """Try for a session advisory lock by name; says whether it was had. Holds no row lock."""
-        try:
-            async with self.engine.connect() as connection:
-                raw = await _raw(connection)
-                held = await raw.fetchval(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key
-                )
-                try:
-                    yield bool(held)
-                finally:
-                    if held and not raw.is_closed():
-                        await raw.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
-        except exc.DBAPIError as error:
-            raise TransientError(f"database: {type(error.orig).__name__}") from error
-        except TRANSIENT as error:
-            raise TransientError(f"database: {type(error).__name__}") from error
+    async def session_lock(self, key: str) -> AsyncIterator["SessionLock"]:
+        """Try for a session advisory lock by name; true while we have it. Holds no row lock.
+
+        Raises:
+            TransientError: the database is not there, or the pool stayed empty.
+
+        """
+        async with self._borrow() as connection:
+            raw = await _raw(connection)
+            held = await _answered(raw, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key)
+            lock = SessionLock(raw, held=held)
+            try:
+                yield lock
+            finally:
+                if lock:
+                    await _answered(raw, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life, for readiness.
@@ -219,12 +224,71 @@ class Database:
         """Close every connection."""
         await self.engine.dispose()
 
+    @asynccontextmanager
+    async def _borrow(self) -> AsyncIterator[AsyncConnection]:
+        """Borrow a connection from the pool, and tell faults of the moment as such."""
+        raw: asyncpg.Connection[Any] | None = None
+        try:
+            async with self.engine.connect() as connection:
+                raw = await _raw(connection)
+                try:
+                    yield connection
+                finally:
+                    if raw.is_in_transaction():
+                        # Its rollback was cut short. Nobody else may find it, nor its locks last.
+                        raw.terminate()
+        except exc.DBAPIError as error:
+            # Inside the block statements raise asyncpg's errors; only connecting raises these.
+            raise TransientError(f"database: {type(error.orig).__name__}") from error
+        except TRANSIENT as error:
+            raise TransientError(f"database: {type(error).__name__}") from error
+        except asyncpg.InterfaceError as error:
+            # asyncpg says the same of a lost connection and of a wrong call.
+            if raw is not None and not raw.is_closed():
+                raise
+            raise TransientError("database: connection lost") from error
+
     async def _flush(self, tx: Transaction) -> None:
         if not tx.announced:
             return
         if self._before_commit is None:
             raise RuntimeError("this database has no outbox to announce through")
         await self._before_commit(tx)
+
+
+class SessionLock:
+    """The answer to a try for a session lock: true while it is ours.
+
+    It is lost with its connection, and whoever works long under it looks again now and then.
+    """
+
+    def __init__(self, raw: "asyncpg.Connection[Any]", *, held: bool) -> None:
+        self._raw = raw
+        self._held = held
+
+    def __bool__(self) -> bool:
+        return self._held and not self._raw.is_closed()
+
+
+def _gave_up(error: BaseException) -> TransientError | AlreadyWritten:
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return AlreadyWritten("database: a unique key stands in the way")
+    return TransientError("database: deadlocks did not end")
+
+
+async def _answered(raw: "asyncpg.Connection[Any]", sql: str, key: str) -> bool:
+    """Ask for a lock or give it back; without an answer its session ends, and with it the lock."""
+    try:
+        return bool(await raw.fetchval(sql, key))
+    except BaseException:
+        raw.terminate()
+        raise
+
+
+def _discard_if_closed(connection: Any, *_: object) -> None:
+    """Keep connections that were lost while in the pool, or in raw SQL, from being given out."""
+    if connection.driver_connection.is_closed():
+        raise exc.DisconnectionError
 
 
 async def _raw(connection: AsyncConnection) -> "asyncpg.Connection[Any]":

@@ -23,6 +23,8 @@ from shared.errors import TransientError
 CALL_LIMIT = 15.0
 """Seconds after which a call to the broker counts as failed and its client is thrown away."""
 MAX_REQUEST = 4_000_000
+MAX_BATCH = 1_000_000
+"""Bytes before compression; brokers take 1 MiB unless told otherwise."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +80,7 @@ class Publisher:
                 enable_idempotence=self._settings.idempotent,
                 compression_type="lz4",
                 max_request_size=MAX_REQUEST,
-                max_batch_size=MAX_REQUEST // 4,
+                max_batch_size=MAX_BATCH,
                 request_timeout_ms=int(CALL_LIMIT * 1000),
                 metadata_max_age_ms=30_000,
             )
@@ -103,14 +105,18 @@ class Publisher:
         topic, partition = records[0].topic, records[0].partition
         batch = self._producer.create_batch()
         for record in records:
-            if self._append(batch, record) is None:
+            if len(record.data) > MAX_BATCH:
+                # No broker would take it, and nothing behind it. Whoever misses it pulls it.
+                log.error("record_too_large_for_kafka", topic=topic, pos=record.pos)
+            elif self._append(batch, record) is None:
                 await self._deliver(batch, topic, partition)
                 batch = self._producer.create_batch()
-                if self._append(batch, record) is None:
-                    raise ValueError(f"{topic}[{partition}] {record.pos} is larger than a batch")
+                self._append(batch, record)  # the first one always fits
         await self._deliver(batch, topic, partition)
 
     async def _deliver(self, batch: Any, topic: str, partition: int) -> None:
+        if batch.record_count() == 0:
+            return
         batch.close()
         await (await self._producer.send_batch(batch, topic, partition=partition))
 
@@ -200,8 +206,10 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             return
         ends = await _limited(self._consumer.end_offsets(list(fresh)))
         for tp, end in ends.items():
-            if tp in self._consumer.assignment() and await self._consumer.position(tp) > end:
-                await self._consumer.seek_to_beginning(tp)
+            if tp not in self._consumer.assignment():
+                continue
+            if await _limited(self._consumer.position(tp)) > end:
+                await _limited(self._consumer.seek_to_beginning(tp))
 
     async def commit(self) -> None:
         """Commit offsets, for the broker's own lag metrics only."""
@@ -232,8 +240,8 @@ def _headers(record: Record, source: bytes) -> list[tuple[str, bytes]]:
 
 def _record(message: Any) -> Record | None:
     """Read a record back; None for one whose headers are damaged: its position will be missed."""
-    headers = {name: value.decode() for name, value in message.headers}
     try:
+        headers = {name: (value or b"").decode() for name, value in message.headers}
         return Record(
             topic=message.topic,
             partition=message.partition,
@@ -242,12 +250,19 @@ def _record(message: Any) -> Record | None:
             prev_id=UUID(headers["prev"]),
             incarnation=UUID(headers["incarnation"]),
             type=headers["ce_type"],
-            recorded_at=datetime.fromisoformat(headers["ce_time"]),
+            recorded_at=_instant(headers["ce_time"]),
             data=message.value or b"",
         )
     except (KeyError, ValueError):
         log.warning("record_unreadable", topic=message.topic, offset=message.offset)
         return None
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return instant
 
 
 async def _limited(call: Any) -> Any:

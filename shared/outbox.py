@@ -13,12 +13,14 @@ from uuid import UUID, uuid4
 
 import msgspec
 import sqlalchemy as sa
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.dialects import postgresql as pg
 
+from shared.bodies import decode_one, read_body
 from shared.contracts.envelope import PARTITIONS, Record, partition_of
 from shared.database import Database, Transaction
 from shared.errors import NotFound
+from shared.openapi import openapi_body
 
 SEGMENT = 200_000
 """Positions per segment of a topic's table; whole segments are dropped when retention allows."""
@@ -102,6 +104,7 @@ async def install(tx: Transaction, topics: Iterable[str]) -> None:
 
 async def make_segments(tx: Transaction, topic: str) -> None:
     """Make the segment a topic writes to and the next ones, where they are missing."""
+    await tx.do("SELECT pg_advisory_xact_lock(hashtextextended('outbox.segments', 0))")
     top = await tx.value("SELECT max(pos) FROM outbox_head WHERE topic = $1", topic)
     current = (top + 1) // SEGMENT
     for number in range(current, current + AHEAD + 1):
@@ -237,8 +240,8 @@ class ConsumerPosition(msgspec.Struct, frozen=True):
     """How far a consumer applied one partition."""
 
     topic: str
-    partition: int
-    pos: int
+    partition: Annotated[int, msgspec.Meta(ge=0, lt=PARTITIONS)]
+    pos: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 async def report(tx: Transaction, name: str, positions: Sequence[ConsumerPosition]) -> None:
@@ -287,7 +290,7 @@ def router(database: Database, topics: Sequence[str]) -> APIRouter:
     async def get_records(
         topic: str,
         partition: int,
-        after: Annotated[int, Query(ge=0)],
+        after: Annotated[int, Query(ge=0, lt=2**63)],
         limit_bytes: Annotated[int, Query(alias="bytes", ge=1, le=16_000_000)] = 4_000_000,
     ) -> Response:
         """Read the records of one partition after a position, in order, data in base64."""
@@ -296,10 +299,14 @@ def router(database: Database, topics: Sequence[str]) -> APIRouter:
         async with database.begin(readonly=True) as tx:
             return _json(Pulled(await read_after(tx, topic, partition, after, limit_bytes)))
 
-    @routes.put("/v1/outbox/consumers/{name}", status_code=204)
-    async def put_consumer(name: str, body: dict[str, Any]) -> None:
+    @routes.put(
+        "/v1/outbox/consumers/{name}",
+        status_code=204,
+        openapi_extra=openapi_body(ReportedPosition, list_=False),
+    )
+    async def put_consumer(name: str, request: Request) -> None:
         """Report how far a consumer is."""
-        reported = msgspec.convert(body, ReportedPosition)
+        reported = decode_one(await read_body(request), ReportedPosition)
         await database.transact(report, name, reported.positions)
 
     return routes

@@ -16,7 +16,7 @@ from shared import positions
 from shared.auth import CallerDep
 from shared.consumer import Consumer, Unappliable
 from shared.contracts.envelope import Record
-from shared.database import Database, Transaction
+from shared.database import AlreadyWritten, Database, Transaction
 from shared.errors import Conflict, NotFound
 
 
@@ -168,7 +168,7 @@ async def status(database: Database, consumer: Consumer, service: str) -> dict[s
 def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     """Build the routes over one consumer's dead letters and positions."""
     routes = APIRouter(tags=["parked"])
-    ParkedId = Annotated[int, Path(ge=1)]  # noqa: N806 - a type
+    ParkedId = Annotated[int, Path(ge=1, lt=2**63)]  # noqa: N806 - a type
 
     @routes.get("/v1/status")
     async def get_status() -> Response:
@@ -178,7 +178,7 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     @routes.get("/v1/parked")
     async def get_parked(
         state: Annotated[str, Query(pattern="^(parked|redriven|discarded)$")] = "parked",
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
         """List events that could not be applied."""
@@ -195,7 +195,10 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     @routes.post("/v1/parked/{parked_id}:redrive")
     async def post_redrive(parked_id: ParkedId, caller: CallerDep) -> Response:
         """Apply an event now that what was wrong is mended."""
-        return _json(await database.transact(redrive, consumer, parked_id, caller.sub))
+        try:
+            return _json(await database.transact(redrive, consumer, parked_id, caller.sub))
+        except AlreadyWritten as why:
+            raise Conflict(f"the event still cannot be applied: {why}") from why
 
     @routes.post("/v1/parked/{parked_id}:discard")
     async def post_discard(parked_id: ParkedId, caller: CallerDep) -> Response:

@@ -16,13 +16,15 @@ from prometheus_client import Counter, Gauge
 from shared import outbox
 from shared.consumer import Backoff, wait_for
 from shared.contracts.envelope import Record
-from shared.database import Database, Transaction
+from shared.database import Database, SessionLock, Transaction
 from shared.errors import TransientError
 from shared.kafka import KafkaSettings, Publisher
 from shared.telemetry import OUTBOX_UNPUBLISHED
 
 PER_PARTITION = 200
 """Records of one partition read and sent in one round."""
+BYTES_PER_PARTITION = 1_000_000
+"""Bytes of data likewise; the last record may exceed it."""
 IDLE_SECONDS = 0.05
 SEGMENT_SECONDS = 60.0
 
@@ -42,6 +44,7 @@ class Relay:
         self._database = database
         self._topics = topics
         self._kafka = kafka
+        self._segments_due = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stand for leader, publish while it is, begin again after every fault, until stopped."""
@@ -49,30 +52,36 @@ class Relay:
         while not stop.is_set():
             try:
                 async with self._database.session_lock(f"relay:{self._service}") as leader:
-                    LEADER.set(leader)
+                    LEADER.set(bool(leader))
                     if leader:
-                        await self._lead(stop, pause)
+                        await self._lead(stop, pause, leader)
             except TransientError as error:
                 log.warning("relay_interrupted", why=str(error))
             await pause.wait(stop)
         LEADER.set(0)
 
-    async def _lead(self, stop: asyncio.Event, pause: Backoff) -> None:
+    async def _lead(self, stop: asyncio.Event, pause: Backoff, leader: SessionLock) -> None:
+        # First of all: writers need room in the outbox, with the broker or without.
+        await self._make_room()
         publisher = Publisher(self._kafka, self._service)
-        segments_due = 0.0
         try:
             await publisher.connect(self._topics)
             log.info("relay_leads", service=self._service)
             pause.reset()
-            while not stop.is_set():
-                if time.monotonic() >= segments_due:
-                    for topic in self._topics:
-                        await self._database.transact(outbox.make_segments, topic)
-                    segments_due = time.monotonic() + SEGMENT_SECONDS
+            while leader and not stop.is_set():
+                await self._make_room()
                 if not await self._publish_round(publisher):
                     await wait_for(stop, IDLE_SECONDS)
         finally:
             await publisher.close()
+
+    async def _make_room(self) -> None:
+        """Make segments ahead of the writers, once in a while."""
+        if time.monotonic() < self._segments_due:
+            return
+        for topic in self._topics:
+            await self._database.transact(outbox.make_segments, topic)
+        self._segments_due = time.monotonic() + SEGMENT_SECONDS
 
     async def _publish_round(self, publisher: Publisher) -> bool:
         records = await self._unpublished()
@@ -100,15 +109,17 @@ class Relay:
                 FROM outbox_published p
                 JOIN outbox_head h USING (topic, partition)
                 CROSS JOIN LATERAL (
-                    SELECT * FROM outbox o
-                    WHERE o.topic = p.topic AND o.partition = p.partition AND o.pos > p.pos
-                    ORDER BY o.pos LIMIT $1
+                    SELECT *, sum(octet_length(data)) OVER (ORDER BY pos) - octet_length(data)
+                        AS ahead
+                    FROM (SELECT * FROM outbox o
+                          WHERE o.topic = p.topic AND o.partition = p.partition AND o.pos > p.pos
+                          ORDER BY o.pos LIMIT $1) AS next
                 ) AS o
-                WHERE h.pos > p.pos
+                WHERE h.pos > p.pos AND o.ahead < $2
                 ORDER BY o.topic, o.partition, o.pos
                 """,
-                PER_PARTITION,
-            )
+                PER_PARTITION, BYTES_PER_PARTITION,
+            )  # fmt: skip
         return [Record(*row) for row in rows]
 
     async def gauge(self) -> None:
