@@ -133,7 +133,7 @@ visit = sa.Table(
     sa.Index("ix_visit_id", "id"),
     sa.Index(
         "ix_visit_waiting",
-        "round", "priority", "community", "id",
+        "round", "quarantined", sa.text("priority DESC"), "community", "id",
         postgresql_where=sa.text("status = 'planned'"),
     ),
     sa.Index("ix_visit_team", "team", "round", postgresql_where=sa.text("team IS NOT NULL")),

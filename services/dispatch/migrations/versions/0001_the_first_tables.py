@@ -275,7 +275,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_visit_waiting",
         "visit",
-        ["round", "priority", "community", "id"],
+        ["round", "quarantined", sa.text("priority DESC"), "community", "id"],
         unique=False,
         postgresql_where=sa.text("status = 'planned'"),
     )
