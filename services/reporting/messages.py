@@ -84,6 +84,13 @@ class RollFold:
         return without_zeros(self._samples)
 
 
+def settled(message: RollChanged) -> Moves:
+    """What one message moves, for itself."""
+    fold = RollFold()
+    fold.add(message)
+    return fold.moves()
+
+
 def opened(message: RoundOpened) -> Moves:
     """Everybody of these communities enters the round, unaccounted."""
     return {
@@ -139,11 +146,3 @@ def merged(parts: Iterable[Moves]) -> Moves:
 def without_zeros(moves: Mapping[K, int]) -> dict[K, int]:
     """Leave out what cancelled out."""
     return {key: n for key, n in moves.items() if n}
-
-
-def by_community(moves: Moves) -> dict[str, dict[str, int]]:
-    """Nest the moves of one message's round, as they are kept by position."""
-    nested: dict[str, dict[str, int]] = {}
-    for (_, community, cell), n in moves.items():
-        nested.setdefault(community, {})[cell] = n
-    return nested

@@ -119,14 +119,12 @@ async def _move(
 
 
 async def keep_deltas(
-    tx: Transaction,
-    generation: int,
-    deltas: Iterable[tuple[Record, str, Mapping[str, Mapping[str, int]]]],
+    tx: Transaction, generation: int, deltas: Iterable[tuple[Record, str, Moves]]
 ) -> None:
-    """Keep what recent positions did, so that counters can be told as of any of them."""
+    """Keep what recent positions did to one round, so that counters can be told as of any."""
     rows = [
-        (record.partition, record.pos, round_id, record.recorded_at, _json(moved))
-        for record, round_id, moved in deltas
+        (record.partition, record.pos, round_id, record.recorded_at, _nested_json(moves))
+        for record, round_id, moves in deltas
     ]
     if not rows:
         return
@@ -139,11 +137,20 @@ async def keep_deltas(
     )
 
 
+def _nested_json(moves: Moves) -> str:
+    nested: dict[str, dict[str, int]] = {}
+    for (_, community, cell), n in moves.items():
+        nested.setdefault(community, {})[cell] = n
+    return _json(nested)
+
+
 async def forget_deltas(tx: Transaction, generation: int, records: Iterable[Record]) -> None:
     """Note positions whose deltas were never kept: they were old when they came."""
     tops: dict[int, int] = {}
     for record in records:
         tops[record.partition] = max(record.pos, tops.get(record.partition, 0))
+    if not tops:
+        return
     await tx.do(
         "INSERT INTO delta_floor AS kept (generation, partition, pos)"
         " SELECT $1, f.* FROM unnest($2::smallint[], $3::bigint[]) f"

@@ -4,9 +4,9 @@ Each use case takes the events of one partition that came in a row, and a genera
 `into`: None is the current one, which live events feed; a rebuild names its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from services.reporting import messages, metrics, store
 from services.reporting.messages import Moves, RollFold
@@ -23,6 +23,9 @@ from shared.database import Transaction
 
 KEEP = timedelta(hours=1)
 """How young an event must be for its single delta to be kept: cuts are minutes old at most."""
+
+
+M = TypeVar("M", RollChanged, RoundOpened)
 
 
 class Fold(Protocol):
@@ -65,9 +68,8 @@ async def enter_rolls(
 ) -> None:
     """A round opened: everybody of these communities is on its roll, unaccounted."""
     generation = await _generation(tx, into)
-    moved = [messages.opened(event.data) for event in events]
-    await store.move(tx, generation, messages.merged(moved))
-    await _remember(tx, generation, list(zip(events, moved, strict=True)))
+    await store.move(tx, generation, messages.merged(messages.opened(e.data) for e in events))
+    await _remember(tx, generation, events, messages.opened)
 
 
 async def settle_changes(
@@ -84,7 +86,7 @@ async def settle_changes(
         fold.add(event.data)
     await store.move(tx, generation, fold.moves())
     await store.move_samples(tx, generation, fold.sample_moves())
-    await _remember(tx, generation, [(event, None) for event in events])
+    await _remember(tx, generation, events, messages.settled)
     if into is None:
         accepted = [(event.record.recorded_at, event.data.results) for event in events]
         tx.after_commit(lambda: metrics.FRESHNESS.counted(accepted, datetime.now(UTC)))
@@ -105,27 +107,16 @@ async def _generation(tx: Transaction, into: int | None) -> int:
 async def _remember(
     tx: Transaction,
     generation: int,
-    events: Sequence[tuple[Event[Any], Moves | None]],
+    events: Sequence[Event[M]],
+    moves_of: Callable[[M], Moves],
 ) -> None:
     """Keep what young events did by position, so that the figures can be told as of any of them.
 
     Old ones, of a rebuild or a long silence, are not worth it: no cut will lie before them.
     """
     horizon = datetime.now(UTC) - KEEP
-    young = [pair for pair in events if pair[0].record.recorded_at >= horizon]
-    old = [event.record for event, _ in events if event.record.recorded_at < horizon]
-    await store.keep_deltas(
-        tx,
-        generation,
-        [
-            (event.record, event.data.round, messages.by_community(moved or _alone(event.data)))
-            for event, moved in young
-        ],
-    )
-    await store.forget_deltas(tx, generation, old)
-
-
-def _alone(message: RollChanged) -> Moves:
-    fold = RollFold()
-    fold.add(message)
-    return fold.moves()
+    young = [event for event in events if event.record.recorded_at >= horizon]
+    old = [event for event in events if event.record.recorded_at < horizon]
+    deltas = [(event.record, event.data.round, moves_of(event.data)) for event in young]
+    await store.keep_deltas(tx, generation, deltas)
+    await store.forget_deltas(tx, generation, [event.record for event in old])
