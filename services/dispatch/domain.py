@@ -723,7 +723,8 @@ def _closed(step: Step, closing: Closing, scene: Scene) -> Step:
     if visit is not None and not visit.is_open:
         return step  # a sample awaits registry's answer: its hand stays
     if visit is not None:
-        if visit.status == "started" and closing in PATIENT:
+        patient = closing in PATIENT and scene.round.state != "sealed"
+        if visit.status == "started" and patient:
             return step
         step = step.put(_cancelled(visit, closing, scene), current=False)
     return step.hold(None)

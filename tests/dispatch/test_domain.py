@@ -380,6 +380,8 @@ def test_closing_the_round_cancels_what_was_not_begun_and_lets_a_team_finish() -
 
     at_the_door = domain.review(started(), closed).after
     assert the_visit(at_the_door).status == "started"
+    sealed = domain.review(at_the_door, scene(EVENING, replace(ROUND, state="sealed"))).after
+    assert (sealed.visit, sealed.hand) == (None, None)
     step = domain.expire(at_the_door, replace(closed, now=EVENING + 2 * HOUR))
     assert step is not None
     assert (step.after.visit, step.after.hand) == (None, None)
@@ -608,7 +610,7 @@ class OneLife(RuleBasedStateMachine):
         news = told(self.rev, klass, community, needs, alive=alive)
         self.take(domain.settle(self.person, news, self.scene()))
 
-    @rule(state=st.sampled_from(["open", "closed"]), hours=st.integers(1, 30))
+    @rule(state=st.sampled_from(["open", "closed", "sealed"]), hours=st.integers(1, 30))
     def the_round_changes(self, state: RoundState, hours: int) -> None:
         self.round = replace(self.round, state=state, closes_at=MORNING + hours * HOUR)
         self.take(domain.review(self.person, self.scene()))
