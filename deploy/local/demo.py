@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import NAMESPACE_DNS, uuid5
 
 import msgspec
@@ -92,9 +92,14 @@ def run(
     out = Console()
     if not out.is_terminal:
         out = Console(width=TABLE_WIDTH)
+
+    def connect(service: str, *roles: str, team: str | None = None) -> Api:
+        token = development_token(roles, [district], team=team)
+        return Api(addresses.of(service), lambda: token, patience=PATIENCE)
+
     try:
         population = Population(residents, district, seed, FIRST_DAY)
-        status = asyncio.run(_play(addresses, population, out))
+        status = asyncio.run(play(connect, population, out))
     except KeyboardInterrupt:
         out.print("interrupted")
         return 130
@@ -106,16 +111,27 @@ def run(
     return status
 
 
-async def _play(addresses: Addresses, population: Population, out: Console) -> int:
+class Connect(Protocol):
+    """Makes a client of a service for somebody with these roles, or for a team."""
+
+    def __call__(self, service: str, *roles: str, team: str | None = None) -> Api:
+        """Connect."""
+        ...
+
+
+async def play(connect: Connect, population: Population, out: Console) -> int:
+    """Play a day, as `run` does, with clients of the caller's choice.
+
+    Raises `CallError` when a service is away or refuses, `DemoError` when the day gets stuck.
+    """
     began = time.monotonic()
     async with AsyncExitStack() as stack:
 
-        async def api(url: str, *roles: str, team: str | None = None) -> Api:
-            token = development_token(roles, [population.prefix], team=team)
-            return await stack.enter_async_context(Api(url, lambda: token, patience=PATIENCE))
+        async def opened(service: str, *roles: str, team: str | None = None) -> Api:
+            return await stack.enter_async_context(connect(service, *roles, team=team))
 
-        office = await api(addresses.registry, "system", "admin")
-        reporting = await api(addresses.reporting, "district", "system")
+        office = await opened("registry", "system", "admin")
+        reporting = await opened("reporting", "district", "system")
         with _progress(out) as progress:
             people = await _populate(office, population, progress)
             round_ = await _next_round(office, population)
@@ -123,17 +139,17 @@ async def _play(addresses: Addresses, population: Population, out: Console) -> i
                 round_=round_,
                 script=Script.write(people, round_.day, population.seed),
                 office=office,
-                dispatch=await api(addresses.dispatch, "system", "admin"),
+                dispatch=await opened("dispatch", "system", "admin"),
                 teams=[
-                    Team(name, await api(addresses.dispatch, "team", team=name))
+                    Team(name, await opened("dispatch", "team", team=name))
                     for name in _team_names(population)
                 ],
                 area=population.prefix,
             )
             await day.play(progress)
         ledger = await _balanced(reporting, round_.id)
-        rows = await reporting.get("/v1/coverage", {"round": round_.id, "by": "office"})
-    out.print(_table(rows, round_))
+        coverage = await reporting.get("/v1/coverage", {"round": round_.id, "by": "office"})
+    out.print(_table(coverage, round_))
     return _conclude(ledger, out, time.monotonic() - began)
 
 
