@@ -119,4 +119,6 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=False)
     if value is None or value == "":
         return "none"
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -17,28 +17,47 @@ import asyncpg
 from services.registry.domain.rounds import Round
 from shared.database import Transaction
 
-# $1 round, $2 its offices, $3 whether its membership is frozen. Expects the relation `person`:
-# resident, present, since, lived_in, needs, alive, and the facts sample_id, sampled_at, channel,
-# site, result, reason, hand_kind, hand_due, hand_revision, hand_incarnation.
+# Materialised step by step, so that each rule is evaluated once a person.
+# $1 round, $2 its offices, $3 when its membership was frozen, NULL while it is open. Expects the
+# relation `person`: resident, present, since, noted_at, lived_in, needs, alive, and the facts
+# sample_id, sampled_at, channel, site, result, reason, hand_kind, hand_due, hand_revision,
+# hand_incarnation.
+#
+# A sampled person is counted in the first community of the round they lived in at sampling time or
+# after it: where they lived then or, if that was elsewhere, where they joined. Residences overlay
+# each other in the order in which they were put on file: each holds from its `since` until the
+# first `since` of those noted later.
 _STANDING = """
-placed AS (
+placed AS MATERIALIZED (
     SELECT person.*,
         lived_in <> '' AND left(lived_in, 9) = ANY ($2::text[]) AS lives_here,
         CASE
-            WHEN sample_id IS NULL OR lived_in = '' THEN NULL
-            WHEN since IS NULL OR sampled_at >= since THEN present
-            ELSE coalesce((
-                SELECT community FROM residence_past AS past
-                WHERE past.resident = person.resident AND sampled_at < past.until
-                ORDER BY past.until LIMIT 1), present)
-        END AS lived_then
+            WHEN sample_id IS NULL THEN NULL
+            WHEN (since IS NULL OR sampled_at >= since)
+                AND ($3::timestamptz IS NULL OR noted_at <= $3)
+                THEN CASE WHEN left(present, 9) = ANY ($2::text[]) THEN present END
+            ELSE (
+                SELECT community
+                FROM (
+                    SELECT community, since, min(since) OVER (
+                        ORDER BY id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS until
+                    FROM (
+                        SELECT id, community, coalesce(since, '-infinity') AS since, noted_at
+                        FROM residence_past WHERE resident = person.resident
+                        UNION ALL
+                        SELECT 9223372036854775807, present, coalesce(since, '-infinity'), noted_at
+                    ) AS noted
+                    WHERE $3::timestamptz IS NULL OR noted_at <= $3
+                ) AS stay
+                WHERE left(community, 9) = ANY ($2::text[])
+                    AND (until IS NULL OR (until > sampled_at AND until > since))
+                ORDER BY since LIMIT 1)
+        END AS sampled_in
     FROM person
-), classed AS (
+), classed AS MATERIALIZED (
     SELECT *,
-        left(lived_then, 9) = ANY ($2::text[]) AS lived_here_then,
         CASE
-            WHEN sample_id IS NOT NULL AND (lives_here OR left(lived_then, 9) = ANY ($2::text[]))
-                THEN 'sampled'
+            WHEN sampled_in IS NOT NULL THEN 'sampled'
             WHEN sample_id IS NOT NULL THEN 'visitor'
             WHEN NOT alive OR NOT lives_here THEN 'off'
             WHEN reason IS NOT NULL THEN 'excluded'
@@ -49,10 +68,10 @@ placed AS (
 ), standing AS (
     SELECT resident, class, needs, alive, lived_in,
         CASE
-            WHEN class = 'sampled' AND lived_here_then THEN lived_then
+            WHEN class = 'sampled' THEN sampled_in
             WHEN class <> 'visitor' THEN lived_in
             -- A site is named by its community's code, or by one with more after it.
-            WHEN left(site, 9) = ANY ($2::text[]) AND length(site) >= 12 THEN left(site, 12)
+            WHEN left(site, 9) = ANY ($2::text[]) AND site ~ '^[0-9]{12}' THEN left(site, 12)
             ELSE left(($2::text[])[1], 6) || '000000'
         END AS counted_in,
         CASE WHEN class = 'excluded' THEN reason END AS reason,
@@ -65,10 +84,12 @@ placed AS (
 """
 
 _HOME = """
-    r.id AS resident, r.community AS present, r.since,
-    CASE WHEN $3 THEN coalesce(frozen.lived_in, '') ELSE r.community END AS lived_in,
-    CASE WHEN $3 THEN coalesce(frozen.needs, '{}') ELSE r.needs END AS needs,
-    CASE WHEN $3 THEN coalesce(frozen.alive, r.alive) ELSE r.alive END AS alive,
+    r.id AS resident, r.community AS present, r.since, r.noted_at,
+    CASE WHEN $3::timestamptz IS NULL THEN r.community
+         ELSE coalesce(frozen.lived_in, '') END AS lived_in,
+    CASE WHEN $3::timestamptz IS NULL THEN r.needs ELSE coalesce(frozen.needs, '{}') END AS needs,
+    CASE WHEN $3::timestamptz IS NULL THEN r.alive
+         ELSE coalesce(frozen.alive, r.alive) END AS alive,
     s.id AS sample_id, s.sampled_at, s.channel, s.site, p.outcome AS result, e.reason,
     h.kind AS hand_kind, h.due AS hand_due,
     h.revision AS hand_revision, h.incarnation AS hand_incarnation
@@ -80,7 +101,8 @@ person AS (
     SELECT {_HOME}
     FROM unnest($4::uuid[]) AS wanted (id)
     JOIN resident AS r ON r.id = wanted.id
-    LEFT JOIN roll_state AS frozen ON $3 AND frozen.round = $1 AND frozen.resident = r.id
+    LEFT JOIN roll_state AS frozen
+        ON $3::timestamptz IS NOT NULL AND frozen.round = $1 AND frozen.resident = r.id
     LEFT JOIN LATERAL (
         SELECT id, sampled_at, channel, site FROM sample
         WHERE round = $1 AND resident = r.id AND voided_by IS NULL
@@ -95,7 +117,7 @@ person AS (
         ORDER BY filed_at, id LIMIT 1) AS e ON true
     LEFT JOIN hand AS h ON h.round = $1 AND h.resident = r.id
 )
-"""
+"""  # noqa: S608 - made of our own pieces
 
 # The facts of everybody: each table read once.
 _ALL = f"""
@@ -112,7 +134,8 @@ s AS (
 ), person AS (
     SELECT {_HOME}
     FROM resident AS r
-    LEFT JOIN roll_state AS frozen ON $3 AND frozen.round = $1 AND frozen.resident = r.id
+    LEFT JOIN roll_state AS frozen
+        ON $3::timestamptz IS NOT NULL AND frozen.round = $1 AND frozen.resident = r.id
     LEFT JOIN s ON s.resident = r.id
     LEFT JOIN p ON p.sample = s.id
     LEFT JOIN e ON e.resident = r.id
@@ -120,7 +143,7 @@ s AS (
     WHERE s.id IS NOT NULL OR left(r.community, 9) = ANY ($2::text[])
         OR left(frozen.lived_in, 9) = ANY ($2::text[])
 )
-"""
+"""  # noqa: S608 - made of our own pieces
 
 _WRITTEN = (
     "class", "counted_in", "lived_in", "needs", "reason", "hand_kind", "hand_due",
@@ -131,7 +154,11 @@ _COLUMNS = ", ".join(_WRITTEN)
 _SETTLE = f"""
 WITH {_FEW}, {_STANDING}
 INSERT INTO roll_state AS st (round, resident, rev, {_COLUMNS})
-SELECT $1, resident, 1, {_COLUMNS} FROM standing ORDER BY resident
+SELECT $1, resident, 1, {_COLUMNS} FROM standing
+-- Who never was in the account and is not in it now needs no row.
+WHERE class <> 'off'
+    OR EXISTS (SELECT FROM roll_state WHERE round = $1 AND resident = standing.resident)
+ORDER BY resident
 ON CONFLICT (round, resident) DO UPDATE
     SET rev = st.rev + 1, {", ".join(f"{c} = excluded.{c}" for c in _WRITTEN)}
     WHERE ({", ".join(f"st.{c}" for c in _WRITTEN)})
@@ -147,9 +174,16 @@ async def settle(tx: Transaction, where: Round, residents: Sequence[UUID]) -> li
 
     The caller holds the residents' row locks. A row without `was_class` had no state row before.
     """
-    return await tx.rows(
-        _SETTLE, where.id, where.offices, where.state != "open", sorted(set(residents))
-    )
+    return await tx.rows(_SETTLE, where.id, where.offices, where.frozen_at, sorted(set(residents)))
+
+
+async def among(tx: Transaction, where: Round, residents: Sequence[UUID]) -> list[UUID]:
+    """Tell who of these has a row in a round: was touched in it, or a visitor."""
+    rows = await tx.rows(
+        "SELECT resident FROM roll_state WHERE round = $1 AND resident = ANY ($2)",
+        where.id, residents,
+    )  # fmt: skip
+    return [row["resident"] for row in rows]
 
 
 async def materialise(tx: Transaction, where: Round, residents: Sequence[UUID]) -> None:
@@ -221,8 +255,13 @@ GROUP BY class, counted_in, needs, reason, hand_kind, channel, result
 
 
 async def recount(tx: Transaction, where: Round) -> list[asyncpg.Record]:
-    """Count everybody anew from the facts: one row per community and kind of standing."""
-    return await tx.rows(_RECOUNT, where.id, where.offices, where.state not in {"draft", "open"})
+    """Count everybody anew from the facts: one row per community and kind of standing.
+
+    A draft has no account yet.
+    """
+    if where.state == "draft":
+        return []
+    return await tx.rows(_RECOUNT, where.id, where.offices, where.frozen_at)
 
 
 async def open_hands(tx: Transaction, round_id: UUID) -> dict[str, int]:
@@ -238,6 +277,8 @@ async def take_hands(
     tx: Transaction, round_id: UUID, incarnation: UUID, hands: Sequence[tuple[Any, ...]]
 ) -> list[UUID]:
     """Take in hands (resident, revision, kind, due) newer than ours; answer whose they are."""
+    if not hands:
+        return []
     rows = await tx.rows(
         """
         INSERT INTO hand AS ours (round, resident, kind, due, revision, incarnation)
@@ -256,18 +297,29 @@ async def take_hands(
     return [row["resident"] for row in rows]
 
 
+_UNTESTED_OPEN = """
+    SELECT r.id, r.community, r.needs, coalesce(st.class, 'unaccounted') AS class,
+           st.hand_kind, st.hand_due
+    FROM resident r LEFT JOIN roll_state st ON st.round = $1 AND st.resident = r.id
+    WHERE r.community = $2 AND r.alive AND ($3::uuid IS NULL OR r.id > $3)
+        AND coalesce(st.class, 'unaccounted') IN ('unaccounted', 'in_hand')
+    ORDER BY r.id LIMIT $4
+"""
+# Closing gave every member a row; whoever came to live here since is nobody's concern in it.
+_UNTESTED_FROZEN = """
+    SELECT resident AS id, counted_in AS community, needs, class, hand_kind, hand_due
+    FROM roll_state
+    WHERE round = $1 AND counted_in = $2 AND ($3::uuid IS NULL OR resident > $3)
+        AND class IN ('unaccounted', 'in_hand')
+    ORDER BY resident LIMIT $4
+"""
+
+
 async def untested(
     tx: Transaction, where: Round, community: str, after: UUID | None, limit: int
 ) -> list[asyncpg.Record]:
     """Read a page of a community's members who are neither sampled nor excluded, by id."""
-    return await tx.rows(
-        """
-        SELECT r.id, r.community, r.needs, coalesce(st.class, 'unaccounted') AS class,
-               st.hand_kind, st.hand_due
-        FROM resident r LEFT JOIN roll_state st ON st.round = $1 AND st.resident = r.id
-        WHERE r.community = $2 AND r.alive AND ($3::uuid IS NULL OR r.id > $3)
-            AND coalesce(st.class, 'unaccounted') IN ('unaccounted', 'in_hand')
-        ORDER BY r.id LIMIT $4
-        """,
-        where.id, community, after, limit,
-    )  # fmt: skip
+    if where.state == "draft" or not where.covers(community):
+        return []
+    query = _UNTESTED_OPEN if where.state == "open" else _UNTESTED_FROZEN
+    return await tx.rows(query, where.id, community, after, limit)
