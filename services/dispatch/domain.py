@@ -340,6 +340,11 @@ class Person:
     hand_revision: int = 0
 
     @property
+    def is_new(self) -> bool:
+        """Tell whether we never heard of them before."""
+        return self.rev == 0
+
+    @property
     def in_case(self) -> bool:
         """Tell whether a case is open."""
         return self.case is not None and self.case.state == "open"

@@ -100,7 +100,7 @@ async def settle(tx: Transaction, events: Sequence[Event[RollChanged]], *, polic
 async def _settle_round(tx: Transaction, told: dict[str, Told], scene: Scene) -> None:
     if not told:
         return
-    persons = await store.lock_persons(tx, scene.round.id, told, make=True)
+    persons = await store.meet_persons(tx, scene.round.id, told)
     await _take(
         tx,
         (domain.settle(person, told[person.resident], scene) for person in persons.values()),

@@ -30,7 +30,6 @@ from services.dispatch.domain import (
     Team,
     Visit,
 )
-from shared import outbox
 from shared.contracts.dispatch import HANDS
 from shared.contracts.vocabulary import HandKind
 from shared.database import Transaction
@@ -150,53 +149,29 @@ async def our_life(tx: Transaction) -> str:
 
 
 async def lock_persons(
-    tx: Transaction, round_id: str, residents: Iterable[str], *, make: bool = False
+    tx: Transaction, round_id: str, residents: Iterable[str]
 ) -> dict[str, Person]:
-    """Lock persons, in order, and load them with their visits.
-
-    Args:
-        tx: the transaction
-        round_id: the round, entered
-        residents: whom
-        make: rows for those who have none; two halves of a move may come at the same moment, and
-            a lock on an absent row locks nothing
-
-    """
-    wanted = sorted(set(residents))
-    rows = await _lock_rows(tx, round_id, wanted)
-    if make and len(rows) < len(wanted):
-        missing = sorted(set(wanted) - {row["resident"] for row in rows})
-        await _make_rows(tx, round_id, missing)
-        rows += await _lock_rows(tx, round_id, missing)
-    return await _with_visits(tx, rows)
-
-
-async def _lock_rows(
-    tx: Transaction, round_id: str, residents: Sequence[str]
-) -> list[asyncpg.Record]:
-    return await tx.rows(
+    """Lock persons, in order, and load them with their visits; who has no row is left out."""
+    rows = await tx.rows(
         "SELECT * FROM person WHERE round = $1 AND resident = ANY($2)"
         " ORDER BY resident FOR UPDATE",
-        round_id, residents,
+        round_id, list(residents),
     )  # fmt: skip
-
-
-async def _make_rows(tx: Transaction, round_id: str, residents: Sequence[str]) -> None:
-    await tx.do(
-        """
-        INSERT INTO person (round, resident, incarnation, rev, klass, community, needs, alive,
-                            attempts, hand_revision)
-        SELECT $1, resident, $3, 0, 'unaccounted', '', '{}', true, 0, 0
-        FROM unnest($2::text[]) AS resident ORDER BY resident
-        ON CONFLICT DO NOTHING
-        """,
-        round_id, residents, outbox.NIL,
-    )  # fmt: skip
-
-
-async def _with_visits(tx: Transaction, rows: Sequence[asyncpg.Record]) -> dict[str, Person]:
     # Visits in a statement of their own: a join that waited on the lock would show older ones.
     return {person.resident: person for person in await _persons(tx, rows)}
+
+
+async def meet_persons(
+    tx: Transaction, round_id: str, residents: Iterable[str]
+) -> dict[str, Person]:
+    """Lock persons as `lock_persons` does, and make those we never heard of, to be saved.
+
+    A lock on an absent row locks nothing: of two transactions that meet the same person at the
+    same moment (two halves of a move) the later fails to insert, and runs again.
+    """
+    wanted = sorted(residents)
+    known = await lock_persons(tx, round_id, wanted)
+    return {each: known.get(each) or Person(round_id, each) for each in wanted}
 
 
 async def load_visits(tx: Transaction, round_id: str, ids: Iterable[UUID]) -> dict[UUID, Visit]:
@@ -249,9 +224,13 @@ async def hands_past(
 
 async def save(tx: Transaction, steps: Sequence[Step]) -> None:
     """Store what steps of one round changed, all of them at once."""
-    persons = [_person_row(step.after) for step in steps if step.after != step.before]
-    if persons:
-        await tx.do(_UPDATE_PERSONS, _json(persons), persons[0]["round"])
+    changed = [step for step in steps if step.after != step.before]
+    met = [_person_row(step.after) for step in changed if step.before.is_new]
+    if met:
+        await tx.do(_INSERT_PERSONS, _json(met))
+    known = [_person_row(step.after) for step in changed if not step.before.is_new]
+    if known:
+        await tx.do(_UPDATE_PERSONS, _json(known), known[0]["round"])
     visits = [pair for step in steps for pair in step.visits]
     if visits:
         # New visits last: where one replaces another, the open one is unique at every row (R15).
@@ -262,6 +241,11 @@ async def save(tx: Transaction, steps: Sequence[Step]) -> None:
 def _assignments(columns: Iterable[str], source: str) -> str:
     return ", ".join(f"{column} = {source}.{column}" for column in columns)
 
+
+_INSERT_PERSONS: Final = """
+INSERT INTO person ({columns})
+SELECT {columns} FROM json_populate_recordset(NULL::person, $1::json)
+""".format(columns=", ".join(_PERSON))
 
 _UPDATE_PERSONS: Final = """
 UPDATE person SET {assignments} FROM json_populate_recordset(NULL::person, $1::json) AS new
