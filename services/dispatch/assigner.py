@@ -12,7 +12,7 @@ from uuid import UUID
 
 from services.dispatch.domain import Policy, Team
 
-Why = Literal["no_team", "no_quarantine_team", "teams_full"]
+Why = Literal["no_team", "no_quarantine_team", "teams_full", "round_over"]
 """Why a planned visit has no team yet (`waiting_for_team`)."""
 
 

@@ -430,21 +430,29 @@ async def _show(
     codes = {person.standing.community for person, _ in pairs}
     codes |= {visit.community for _, visit in pairs if visit}
     names = await store.area_names(tx, codes)
-    planned = {visit.round for _, visit in pairs if visit and visit.status == "planned"}
-    crews: dict[str, list[Crew]] = {}
-    for round_id, round_ in (await store.read_rounds(tx, planned)).items():
-        crews[round_id] = await store.crews(tx, round_id, round_.time(datetime.now(UTC)))
-    return [
-        Shown(
-            person,
-            visit,
-            names.get(visit.community if visit else person.standing.community),
-            why_waiting(visit.community, visit.quarantined, crews[visit.round], policy)
-            if visit and visit.status == "planned"
-            else None,
-        )
-        for person, visit in pairs
-    ]
+    waiting = {visit.round for _, visit in pairs if visit and visit.status == "planned"}
+    crews = await _crews_of(tx, waiting)
+
+    def show(person: Person, visit: Visit | None) -> Shown:
+        why: Why | None = None
+        if visit and visit.status == "planned":
+            at_work = crews[visit.round]
+            why = "round_over"
+            if at_work is not None:
+                why = why_waiting(visit.community, visit.quarantined, at_work, policy)
+        place = visit.community if visit else person.standing.community
+        return Shown(person, visit, names.get(place), why)
+
+    return [show(person, visit) for person, visit in pairs]
+
+
+async def _crews_of(tx: Transaction, round_ids: Iterable[str]) -> dict[str, list[Crew] | None]:
+    """List the teams on shift by round; None where no work is handed out any more."""
+    crews: dict[str, list[Crew] | None] = {}
+    for round_id, round_ in (await store.read_rounds(tx, round_ids)).items():
+        now = round_.time(datetime.now(UTC))
+        crews[round_id] = await store.crews(tx, round_id, now) if round_.runs(now) else None
+    return crews
 
 
 # --- common to all ---

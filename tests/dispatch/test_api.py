@@ -296,6 +296,25 @@ async def test_a_team_that_cannot_go_is_refused_with_the_reason(day: Day, as_: C
         assert (answer.status_code, answer.json()["reason"]) == (409, reason)
 
 
+async def test_a_case_says_why_nobody_goes_yet(day: Day, as_: Client) -> None:
+    await planned(day, "ann")
+
+    async def why() -> str | None:
+        [case] = (await get(as_("office"), "/v1/cases"))["items"]
+        assert case["waiting_for_team"]
+        reason: str | None = case["why_waiting"]
+        return reason
+
+    assert await why() == "no_team"
+    await day.team(capacity=0)
+    assert await why() == "teams_full"
+    await day.team(capacity=1)
+    assert await why() is None
+    # The clock is past the closing, and registry has not closed the round yet.
+    await day.tick(EVENING)
+    assert await why() == "round_over"
+
+
 async def test_what_dispatch_announces_can_be_pulled(day: Day, as_: Client) -> None:
     await planned(day, "ann")
     heads = (await get(as_("system"), "/v1/outbox/heads"))["heads"]
