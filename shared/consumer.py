@@ -284,7 +284,9 @@ class Consumer:
                 await self._settle(partition, [record], "pull")
             except Unappliable as why:
                 await self.database.transact(self._park, partition, record, str(why))
-                log.error("event_parked", topic=record.topic, pos=record.pos, why=str(why))
+                log.error(  # noqa: TRY400 - a stack may quote the data
+                    "event_parked", topic=record.topic, pos=record.pos, why=str(why)
+                )
 
     # --- applying ---
 
@@ -330,7 +332,9 @@ class Consumer:
             except Exception as error:
                 if tx.is_transient(error):
                     raise
-                log.error("handler_failed", type=type_name, exception=describe(error))
+                log.error(  # noqa: TRY400 - a stack may quote the data
+                    "handler_failed", type=type_name, exception=describe(error)
+                )
                 raise Unappliable(f"{type_name}: {type(error).__name__}") from error
 
     async def _park(
@@ -452,7 +456,12 @@ def _read(answer: bytes, kind: type[S]) -> S:
         raise TransientError(f"producer: {type(error).__name__}") from error
 
 
-async def _call(client: httpx.AsyncClient, method: str, path: str, **kwargs: Any) -> bytes:
+async def _call(
+    client: httpx.AsyncClient,
+    method: str,
+    path: str,
+    **kwargs: Any,  # noqa: ANN401 - httpx's
+) -> bytes:
     try:
         answer = await client.request(method, path, **kwargs)
         answer.raise_for_status()

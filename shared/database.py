@@ -9,8 +9,8 @@ the asyncpg connection of the same transaction, for COPY and set-based SQL.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import asyncpg
@@ -62,7 +62,11 @@ class Transaction:
         self.announced: list[tuple[Message, str]] = []
         self._after_commit: list[Callable[[], None]] = []
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+    async def execute(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None,
+    ) -> CursorResult[Any]:
         """Run a SQLAlchemy statement; its errors are asyncpg's, as those of raw SQL are."""
         try:
             return cast("CursorResult[Any]", await self.connection.execute(statement, parameters))
@@ -78,7 +82,7 @@ class Transaction:
         """Run SQL with $1-style parameters and fetch the first row, if there is one."""
         return await self.raw.fetchrow(sql, *args)
 
-    async def value(self, sql: str, *args: object) -> Any:
+    async def value(self, sql: str, *args: object) -> Any:  # noqa: ANN401 - whatever was selected
         """Run SQL with $1-style parameters and fetch the first column of the first row."""
         return await self.raw.fetchval(sql, *args)
 
@@ -163,7 +167,7 @@ class Database:
                 await self._flush(tx)
         tx.committed()
 
-    def snapshot(self) -> Any:
+    def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a read-only REPEATABLE READ transaction: every statement sees the same moment."""
         return self.begin("repeatable_read", readonly=True)
 
@@ -285,7 +289,7 @@ async def _answered(raw: "asyncpg.Connection[Any]", sql: str, key: str) -> bool:
         raise
 
 
-def _discard_if_closed(connection: Any, *_: object) -> None:
+def _discard_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter
     """Keep connections that were lost while in the pool, or in raw SQL, from being given out."""
     if connection.driver_connection.is_closed():
         raise exc.DisconnectionError

@@ -4,7 +4,6 @@ A parked event was not lost and not counted. Until somebody re-drives or discard
 not true. Decisions are kept by position and survive a rebuild.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -62,7 +61,7 @@ async def listed(
 ) -> list[Parked]:
     """List parked events in the order they were parked."""
     rows = await tx.rows(
-        f"SELECT {COLUMNS} FROM parked WHERE consumer = $1 AND state = $2 AND id > $3"
+        f"SELECT {COLUMNS} FROM parked WHERE consumer = $1 AND state = $2 AND id > $3"  # noqa: S608 - our own columns
         " ORDER BY id LIMIT $4",
         consumer, state, after, limit,
     )  # fmt: skip
@@ -77,7 +76,9 @@ async def shown(tx: Transaction, consumer: str, parked_id: int) -> ParkedWhole:
 
     """
     row = await tx.row(
-        f"SELECT {COLUMNS}, data FROM parked WHERE consumer = $1 AND id = $2", consumer, parked_id
+        f"SELECT {COLUMNS}, data FROM parked WHERE consumer = $1 AND id = $2",
+        consumer,
+        parked_id,
     )
     if row is None:
         raise NotFound("no such parked event")
@@ -137,7 +138,7 @@ async def _lock_undecided(tx: Transaction, consumer: Consumer, parked_id: int) -
 
 async def _decide(tx: Transaction, parked_id: int, state: str, caller: str) -> Parked:
     row = await tx.row(
-        "UPDATE parked SET state = $2, decided_at = now(), decided_by = $3 WHERE id = $1"
+        "UPDATE parked SET state = $2, decided_at = now(), decided_by = $3 WHERE id = $1"  # noqa: S608 - our own columns
         f" RETURNING {COLUMNS}",
         parked_id, state, caller,
     )  # fmt: skip
@@ -183,7 +184,7 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     ) -> Response:
         """List events that could not be applied."""
         async with database.begin(readonly=True) as tx:
-            found: Sequence[Parked] = await listed(tx, consumer.name, state, after, limit)
+            found = await listed(tx, consumer.name, state, after, limit)
         return _json({"items": found})
 
     @routes.get("/v1/parked/{parked_id}")
@@ -208,5 +209,5 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     return routes
 
 
-def _json(value: Any) -> Response:
+def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")

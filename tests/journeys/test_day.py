@@ -29,10 +29,8 @@ async def test_a_day_from_the_opening_to_the_last_visit(town: Town) -> None:
                   "until": (OPENS + timedelta(hours=8)).isoformat()},
         "members": [{"id": "m1", "role": "medic"}],
     }  # fmt: skip
-    answer = await town.dispatch.put(
-        "/v1/teams/t1", json=team, headers=town.headers("office", "district")
-    )
-    assert answer.is_success, answer.text
+    put = await town.dispatch.put("/v1/teams/t1", json=team, headers=town.headers("office"))
+    assert put.is_success, put.text
     await town.settle()
     figures = await town.coverage(round_id)
     assert (figures["in_hand"], figures["unaccounted"]) == (2, 3)
@@ -60,8 +58,9 @@ async def test_a_day_from_the_opening_to_the_last_visit(town: Town) -> None:
         report = {"report_id": str(resident), "outcome": outcome}
         if outcome == "sampled":
             report["sample"] = {  # type: ignore[assignment]
-                "sample_id": str(grandmother), "sampled_at": (OPENS + timedelta(hours=3)).isoformat()
-            }  # fmt: skip
+                "sample_id": str(grandmother),
+                "sampled_at": (OPENS + timedelta(hours=3)).isoformat(),
+            }
         await town.sent(town.dispatch, f"{path}:finish", report, team_headers)
     await town.settle()
     figures = await town.coverage(round_id)

@@ -1,4 +1,7 @@
-"""The parts of README.md that are made from the code: `python -m tests.support.readme` renews them."""
+"""The parts of README.md that are made from the code.
+
+`python -m tests.support.readme` renews them.
+"""
 
 from pathlib import Path
 
@@ -12,7 +15,8 @@ README = Path(__file__).parents[2] / "README.md"
 
 def block(text: str, name: str) -> str:
     """Cut out what stands between the marks of a part."""
-    return text.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+    begun = text.split(f"<!-- {name} -->\n", 1)[1]
+    return begun.split(f"<!-- /{name} -->", 1)[0]
 
 
 def settings() -> str:

@@ -139,27 +139,27 @@ class Town:
 
     async def step(self, round_id: str, name: str) -> JSON:
         """Open, close or seal a round."""
-        return await self.sent(self.registry, f"/v1/rounds/{round_id}:{name}")
+        stepped: JSON = await self.sent(self.registry, f"/v1/rounds/{round_id}:{name}")
+        return stepped
 
     async def tick(self, round_id: str, hours: float, *, day: int = 1) -> datetime:
         """Let the round's clock show so many hours after its opening."""
         at = OPENS + timedelta(days=day - 1, hours=hours)
-        await self.sent(
-            self.registry, f"/v1/rounds/{round_id}:tick", {"clock_at": at.isoformat()}
-        )
+        await self.sent(self.registry, f"/v1/rounds/{round_id}:tick", {"clock_at": at.isoformat()})
         await self.settle()
         return at
 
     def result(self, round_id: str, resident: UUID, hours: float = 1, **more: Any) -> JSON:
-        """A swab taken so many hours after the first round's opening."""
-        return {
+        """Write a swab taken so many hours after the first round's opening."""
+        row: JSON = {
             "result_id": str(uuid4()),
             "sample_id": str(uuid4()),
             "resident": {"id": str(resident)},
             "round_id": round_id,
             "sampled_at": (OPENS + timedelta(hours=hours)).isoformat(),
             "channel": "site",
-        } | more
+        }
+        return row | more
 
     def resulted(self, round_id: str, resident: UUID, outcome: str, hours: float = 1) -> JSON:
         """A swab with its outcome, released at once."""
@@ -174,7 +174,8 @@ class Town:
             self.registry, "/v1/results:batch", list(rows), self.headers("site")
         )
         await self.settle()
-        return answer
+        told: JSON = answer
+        return told
 
     async def sent(
         self, service: httpx.AsyncClient, path: str, body: Any = None, headers: JSON | None = None
@@ -189,7 +190,7 @@ class Town:
     # --- what people see ---
 
     async def totals(self, round_id: str) -> dict[str, dict[str, int]]:
-        """registry's recount, by community."""
+        """Ask registry for its recount, by community."""
         answer = await self.registry.get(
             f"/v1/rounds/{round_id}/totals?max_age=0", headers=self.headers("district")
         )
@@ -198,7 +199,7 @@ class Town:
         return communities
 
     async def coverage(self, round_id: str, by: str = "district") -> JSON:
-        """reporting's figures: the total, or the rows by their code."""
+        """Ask reporting for its figures: the total, or the rows by their code."""
         answer = await self.reporting.get(
             "/v1/coverage", params={"round": round_id, "by": by}, headers=self.headers("district")
         )
@@ -243,9 +244,7 @@ async def town(
     switches = {name: Switch() for name in ("registry", "dispatch")}
     apps = {
         "registry": registry_app.create_app(
-            RegistrySettings(
-                **common, database_url=database_url("registry"), keys_file=keys_file
-            ),
+            RegistrySettings(**common, database_url=database_url("registry"), keys_file=keys_file),
             transports=switches,
         ),
         "dispatch": dispatch_app.create_app(
