@@ -61,7 +61,7 @@ async def listed(
 ) -> list[Parked]:
     """List parked events in the order they were parked."""
     rows = await tx.rows(
-        f"SELECT {COLUMNS} FROM parked WHERE consumer = $1 AND state = $2 AND id > $3"  # noqa: S608 - our own columns
+        f"SELECT {COLUMNS} FROM parked WHERE consumer = $1 AND state = $2 AND id > $3"  # noqa: S608 - our columns
         " ORDER BY id LIMIT $4",
         consumer, state, after, limit,
     )  # fmt: skip
@@ -76,7 +76,7 @@ async def shown(tx: Transaction, consumer: str, parked_id: int) -> ParkedWhole:
 
     """
     row = await tx.row(
-        f"SELECT {COLUMNS}, data FROM parked WHERE consumer = $1 AND id = $2",
+        f"SELECT {COLUMNS}, data FROM parked WHERE consumer = $1 AND id = $2",  # noqa: S608 - our columns
         consumer,
         parked_id,
     )
@@ -138,7 +138,7 @@ async def _lock_undecided(tx: Transaction, consumer: Consumer, parked_id: int) -
 
 async def _decide(tx: Transaction, parked_id: int, state: str, caller: str) -> Parked:
     row = await tx.row(
-        "UPDATE parked SET state = $2, decided_at = now(), decided_by = $3 WHERE id = $1"  # noqa: S608 - our own columns
+        "UPDATE parked SET state = $2, decided_at = now(), decided_by = $3 WHERE id = $1"  # noqa: S608 - our columns
         f" RETURNING {COLUMNS}",
         parked_id, state, caller,
     )  # fmt: skip
