@@ -6,7 +6,16 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 
-from services.registry.api import exclusions, history, residents, results, rounds
+from services.registry.api import (
+    account,
+    areas,
+    exclusions,
+    history,
+    lookup,
+    residents,
+    results,
+    rounds,
+)
 from services.registry.api.access import ACCESS
 from services.registry.settings import Settings
 from services.registry.wiring import TOPICS, wire
@@ -37,9 +46,11 @@ def create_app(
         title="Lastmetre registry",
         description=DESCRIPTION,
         routers=[
-            rounds.area_routes(wiring),
+            areas.router(wiring),
             residents.router(wiring),
+            lookup.router(wiring),
             rounds.router(wiring),
+            account.router(wiring),
             results.router(wiring),
             history.router(wiring),
             exclusions.router(wiring),

@@ -32,6 +32,8 @@ from shared.contracts.registry import (
 CHANGES = 1000
 """Most changes in one message; at about 200 bytes each it stays far below a broker's limit."""
 COMMUNITIES = 500
+NOWHERE = ""
+"""Where a closed round has those who came after its closing: in no community's figures."""
 
 Keyed = tuple[Any, str]
 """A message and the key that chooses its partition."""
@@ -113,7 +115,7 @@ def roll_changed(
         touched = {after.counted_in}
         if before is not None:
             touched.add(before.counted_in)
-        for community in touched:
+        for community in touched - {NOWHERE}:
             groups[community].append(
                 Change(
                     resident, rev, before and _within(community, before), _within(community, after)

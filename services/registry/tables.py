@@ -31,6 +31,7 @@ resident = sa.Table(
     sa.Column("id", pg.UUID, primary_key=True),
     sa.Column("community", sa.Text, nullable=False),
     _at("since"),
+    _at("noted_at", nullable=False),
     sa.Column("needs", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("alive", sa.Boolean, nullable=False, server_default="true"),
     sa.Column("name", sa.Text, nullable=False),
@@ -67,11 +68,13 @@ resident_need = sa.Table(
 residence_past = sa.Table(
     "residence_past",
     metadata,
-    sa.Column("resident", pg.UUID, primary_key=True),
-    sa.Column("until", sa.DateTime(timezone=True), primary_key=True),
-    _at("since"),
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("resident", pg.UUID, nullable=False),
     sa.Column("community", sa.Text, nullable=False),
-    comment="Where somebody lived before; the present residence is in resident",
+    _at("since"),
+    _at("noted_at", nullable=False),
+    sa.Index("residence_past_person", "resident", "id"),
+    comment="Where somebody lived before, in the order of noting; the present one is in resident",
 )
 
 population = sa.Table(
@@ -99,6 +102,7 @@ round_ = sa.Table(
     _at("opened_at"),
     _at("closed_at"),
     _at("sealed_at"),
+    _at("frozen_at"),
     sa.UniqueConstraint("campaign", "number"),
 )
 

@@ -51,17 +51,19 @@ def router(wiring: Wiring) -> APIRouter:
         responses=openapi_reply(ExclusionAnswer),
     )
     async def post_exclusion(request: Request, caller: CallerDep) -> Response:
-        """File an exclusion, also before the round opens. A sample outranks it; it stays on file."""
+        """File an exclusion, also before the round opens. A sample outranks it."""
         given = decode_one(await read_body(request), ExclusionIn)
         filed = Exclusion(given.id, given.round_id, given.resident.id, given.reason, caller.sub)
-        status = await wiring.database.transact(exclusions.exclude, filed, datetime.now(UTC))
+        status = await wiring.database.transact(
+            exclusions.exclude, filed, caller.covers, datetime.now(UTC)
+        )
         return json_reply(ExclusionAnswer(filed.id, status))
 
     @routes.post("/v1/exclusions/{exclusion_id}:revoke", responses=openapi_reply(ExclusionAnswer))
     async def post_revoke(exclusion_id: UUID, caller: CallerDep) -> Response:
         """Revoke an exclusion: the person is untested again, unless the facts say otherwise."""
         status = await wiring.database.transact(
-            exclusions.revoke, exclusion_id, caller.sub, datetime.now(UTC)
+            exclusions.revoke, exclusion_id, caller.sub, caller.covers, datetime.now(UTC)
         )
         return json_reply(ExclusionAnswer(exclusion_id, status))
 

@@ -1,4 +1,4 @@
-"""Residents: sent in, looked up, and their contacts for those who knock at doors."""
+"""Residents: sent in, changed, read."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
@@ -8,27 +8,34 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from services.registry.api.results import Short, Time
-from services.registry.api.rows import BatchAnswer, DocumentIn, answered, translated
+from services.registry.api.rows import (
+    AreaCode,
+    BatchAnswer,
+    DocumentIn,
+    Latitude,
+    Longitude,
+    Short,
+    Time,
+    answered,
+    check_times,
+    translated,
+)
+from services.registry.domain.answers import RowAnswer
+from services.registry.domain.areas import DISTRICT_DIGITS
 from services.registry.domain.errors import ResidentUnknown
-from services.registry.domain.residents import Document, Draft, NeedSpan, Resident
+from services.registry.domain.residents import Draft, NeedSpan, Resident
 from services.registry.flow import lookup
 from services.registry.flow.residents import register
 from services.registry.vault import masked
 from services.registry.wiring import Wiring
 from shared.auth import Caller, CallerDep
-from shared.bodies import ROW_LIMIT, Rows, decode_one, decode_rows, json_reply, read_body
+from shared.bodies import ROW_LIMIT, decode_one, decode_rows, json_reply, read_body
 from shared.contracts.vocabulary import Need
 from shared.errors import BadInput, RuleError
 from shared.openapi import openapi_body, openapi_reply
 from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
 
-Text = Annotated[str, Meta(max_length=200)]
-Latitude = Annotated[float, Meta(ge=-90, le=90)]
-Longitude = Annotated[float, Meta(ge=-180, le=180)]
-AreaCode = Annotated[str, Meta(pattern=r"^\d{6}(\d{3}(\d{3})?)?$")]
-
-DISTRICT_DIGITS = 6
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class NeedIn(msgspec.Struct, frozen=True, rename={"since": "from"}, omit_defaults=True):
@@ -39,70 +46,83 @@ class NeedIn(msgspec.Struct, frozen=True, rename={"since": "from"}, omit_default
     until: Time | None = None
 
     def __post_init__(self) -> None:
+        check_times(**{"from": self.since, "until": self.until})
         if self.since and self.until and self.until <= self.since:
             raise RuleError("until: after from")
 
 
-class AddressIn(msgspec.Struct, frozen=True, omit_defaults=True):
+class AddressIn(msgspec.Struct, frozen=True):
     """Where somebody lives. An unknown community counts in its office's row `…000` (R5)."""
 
-    community_code: AreaCode | None = None
-    building: Short = ""
-    unit: Short = ""
-    door: Short = ""
-    lat: Latitude | None = None
-    lon: Longitude | None = None
+    community_code: AreaCode | UnsetType | None = UNSET
+    building: Short | UnsetType = UNSET
+    unit: Short | UnsetType = UNSET
+    door: Short | UnsetType = UNSET
+    lat: Latitude | UnsetType | None = UNSET
+    lon: Longitude | UnsetType | None = UNSET
     since: Time | None = None
     """When they moved there; without it, now."""
 
+    def __post_init__(self) -> None:
+        check_times(since=self.since)
 
-class ResidentIn(msgspec.Struct, frozen=True):
-    """A resident. What is left out of a later row keeps its value on file."""
+
+class Stated(msgspec.Struct, frozen=True):
+    """What is said of a resident. What is left out keeps its value on file, address by member."""
 
     id: UUID | None = None
-    name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
-    sex: Literal["male", "female"] | None | UnsetType = UNSET
-    birth_date: date | None | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
+    sex: Literal["male", "female"] | UnsetType | None = UNSET
+    birth_date: date | UnsetType | None = UNSET
     id_document: DocumentIn | UnsetType = UNSET
-    phone: Short | None | UnsetType = UNSET
+    phone: Short | UnsetType | None = UNSET
     address: AddressIn | UnsetType = UNSET
     needs: Annotated[list[NeedIn], Meta(max_length=20)] | UnsetType = UNSET
     alive: bool | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        if self.id is None and self.id_document is UNSET and self.name is UNSET:
-            raise RuleError("id or id_document: needed for a resident on file")
         if self.needs and len({need.code for need in self.needs}) != len(self.needs):
             raise RuleError("needs: each code once")
 
 
-def _draft(ordinal: int, row: ResidentIn) -> Draft:
-    stated: dict[str, Any] = {
-        name: getattr(row, name)
-        for name in ("name", "sex", "birth_date", "phone", "alive")
-        if getattr(row, name) is not UNSET
-    }
+class ResidentIn(Stated, frozen=True):
+    """A resident, found by `id` or `id_document`, or new."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.id is None and self.id_document is UNSET and self.name is UNSET:
+            raise RuleError("id or id_document: needed for a resident on file")
+
+
+def _draft(ordinal: int, row: Stated) -> Draft:
+    stated = _given(row, "name", "sex", "birth_date", "phone", "alive")
     if row.id_document is not UNSET:
         stated["document"] = row.id_document.checked()
     if row.needs is not UNSET:
-        stated["needs"] = tuple(
-            sorted(
-                (NeedSpan(need.code, need.since, need.until) for need in row.needs),
-                key=lambda span: span.code,
-            )
-        )
+        spans = (NeedSpan(need.code, need.since, need.until) for need in row.needs)
+        stated["needs"] = tuple(sorted(spans, key=lambda span: span.code))
     if row.address is not UNSET:
-        address = row.address
-        stated |= {
-            "community": address.community_code,
-            "building": address.building,
-            "unit": address.unit,
-            "door": address.door,
-            "lat": address.lat,
-            "lon": address.lon,
-            "since": address.since,
-        }
+        stated |= _given(row.address, "building", "unit", "door", "lat", "lon")
+        stated["since"] = row.address.since
+        if row.address.community_code is not UNSET:
+            stated["community"] = row.address.community_code
     return Draft(ordinal, row.id, stated)
+
+
+def _given(row: Stated | AddressIn, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names if getattr(row, name) is not UNSET}
+
+
+class AddressOut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where somebody lives; `…000` says that the community is not known (R5)."""
+
+    community_code: str
+    building: str = ""
+    unit: str = ""
+    door: str = ""
+    lat: float | None = None
+    lon: float | None = None
+    since: datetime | None = None
 
 
 class ResidentOut(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,7 +131,7 @@ class ResidentOut(msgspec.Struct, frozen=True, omit_defaults=True):
     id: UUID
     household: UUID
     name: str
-    address: AddressIn
+    address: AddressOut
     needs: list[NeedIn]
     sex: str | None = None
     birth_date: date | None = None
@@ -120,20 +140,23 @@ class ResidentOut(msgspec.Struct, frozen=True, omit_defaults=True):
     alive: bool = True
 
 
-def _shown(resident: Resident) -> ResidentOut:
-    document = resident.document
+def shown(resident: Resident) -> ResidentOut:
+    """Show a resident to those who may see them."""
+    document = None
+    if resident.document:
+        document = {"type": resident.document.type, "number": masked(resident.document.number)}
     return ResidentOut(
         id=resident.id,
         household=resident.household,
         name=resident.name,
-        address=AddressIn(
+        address=AddressOut(
             resident.community, resident.building, resident.unit, resident.door,
             resident.lat, resident.lon, resident.since,
         ),
         needs=[NeedIn(span.code, span.since, span.until) for span in resident.needs],
         sex=resident.sex,
         birth_date=resident.birth_date,
-        id_document={"type": document.type, "number": masked(document.number)} if document else None,
+        id_document=document,
         phone=resident.phone,
         alive=resident.alive,
     )  # fmt: skip
@@ -146,68 +169,6 @@ class ResidentPage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-class Search(msgspec.Struct, frozen=True):
-    """Look a resident up by document or by phone."""
-
-    id_document: DocumentIn | None = None
-    phone: Short | None = None
-
-    def __post_init__(self) -> None:
-        if (self.id_document is None) == (self.phone is None):
-            raise RuleError("one of id_document and phone")
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """Whose contacts are wanted."""
-
-    ids: Annotated[list[UUID], Meta(min_length=1, max_length=500)]
-
-
-class ContactAddress(msgspec.Struct, frozen=True):
-    """Where to knock."""
-
-    community_code: str
-    community_name: str
-    building: str
-    unit: str
-    door: str
-    lat: float | None
-    lon: float | None
-
-
-class Contact(msgspec.Struct, frozen=True):
-    """Whom a team is to see. `age` in completed years."""
-
-    id: UUID
-    name: str
-    phone: str | None
-    age: int | None
-    sex: str | None
-    address: ContactAddress
-    needs: list[Need]
-
-
-class Contacts(msgspec.Struct, frozen=True):
-    """Contacts of the wanted who live within the caller's areas; the others are left out."""
-
-    contacts: list[Contact]
-
-
-def _contact(resident: Resident, names: dict[str, str], now: datetime) -> Contact:
-    return Contact(
-        id=resident.id,
-        name=resident.name,
-        phone=resident.phone,
-        age=resident.age(now.date()),
-        sex=resident.sex,
-        address=ContactAddress(
-            resident.community, names.get(resident.community, ""), resident.building,
-            resident.unit, resident.door, resident.lat, resident.lon,
-        ),
-        needs=resident.needs_now(now),
-    )  # fmt: skip
-
-
 def _home(caller: Caller) -> str | None:
     """Tell where those belong who came without any area: to the sender's, if it is but one (R5)."""
     (area,) = caller.areas if len(caller.areas) == 1 else ("",)
@@ -217,17 +178,21 @@ def _home(caller: Caller) -> str | None:
 def router(wiring: Wiring) -> APIRouter:
     """Build the routes."""
     routes = APIRouter(tags=["residents"])
+    _writing(routes, wiring)
+    _reading(routes, wiring)
+    return routes
 
-    async def _register(rows: Rows[ResidentIn], caller: Caller) -> BatchAnswer:
-        drafts, refused = translated(rows, _draft)
-        answers = (
-            await wiring.database.transact(
-                register, wiring.vault, drafts, _home(caller), datetime.now(UTC)
-            )
-            if drafts
-            else []
+
+def _writing(routes: APIRouter, wiring: Wiring) -> None:
+    async def enter(drafts: list[Draft], caller: Caller) -> list[RowAnswer]:
+        return await wiring.database.transact(
+            register,
+            wiring.vault,
+            drafts,
+            home=_home(caller),
+            covers=caller.covers,
+            now=datetime.now(UTC),
         )
-        return answered(rows, [*refused, *answers], lambda row: row.id)
 
     @routes.post(
         "/v1/residents:batch",
@@ -240,39 +205,34 @@ def router(wiring: Wiring) -> APIRouter:
             await read_body(request), request.headers.get("content-type"), ResidentIn, ROW_LIMIT,
             ref="id",
         )  # fmt: skip
-        return json_reply(await _register(rows, caller))
+        drafts, refused = translated(rows, _draft)
+        answers = await enter(drafts, caller)
+        return json_reply(answered(rows, [*refused, *answers], lambda row: row.id))
 
     @routes.patch(
         "/v1/residents/{resident_id}",
-        openapi_extra=openapi_body(ResidentIn, list_=False),
+        openapi_extra=openapi_body(Stated, list_=False),
         responses=openapi_reply(ResidentOut),
     )
     async def patch_resident(resident_id: UUID, request: Request, caller: CallerDep) -> Response:
         """Change what is stated of a resident and leave the rest as it is."""
-        row = decode_one(await read_body(request), ResidentIn)
+        row = decode_one(await read_body(request), Stated)
         if row.id not in {None, resident_id}:
             raise BadInput.at("id", "must be the resident of the path")
-        await _one(resident_id, caller)
-        named = msgspec.structs.replace(row, id=resident_id)
-        answer = (
-            await wiring.database.transact(
-                register, wiring.vault, [_draft(0, named)], _home(caller), datetime.now(UTC)
-            )
-        )[0]
+        await _one(wiring, resident_id, caller)
+        (answer,) = await enter([_draft(0, msgspec.structs.replace(row, id=resident_id))], caller)
         if answer.reason:
             raise answer.reason
-        return json_reply(_shown(await _one(resident_id, caller)))
+        # Shown also to those whose area they have just left: it is what was sent.
+        (changed,) = await wiring.database.transact(lookup.residents, wiring.vault, [resident_id])
+        return json_reply(shown(changed))
 
+
+def _reading(routes: APIRouter, wiring: Wiring) -> None:
     @routes.get("/v1/residents/{resident_id}", responses=openapi_reply(ResidentOut))
     async def get_resident(resident_id: UUID, caller: CallerDep) -> Response:
         """Read one resident who lives within the caller's areas."""
-        return json_reply(_shown(await _one(resident_id, caller)))
-
-    async def _one(resident_id: UUID, caller: Caller) -> Resident:
-        found = await wiring.database.transact(lookup.residents, wiring.vault, [resident_id])
-        if not found or not caller.covers(found[0].community):
-            raise ResidentUnknown("id: no such resident in the caller's areas")
-        return found[0]
+        return json_reply(shown(await _one(wiring, resident_id, caller)))
 
     @routes.get("/v1/residents", responses=openapi_reply(ResidentPage))
     async def get_residents(
@@ -284,39 +244,21 @@ def router(wiring: Wiring) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         """List residents within the caller's areas, by office, community or need."""
-        after = unpack_cursor(cursor, tuple[UUID])[0] if cursor else None
         found = await wiring.database.transact(
-            lookup.page, wiring.vault, caller.area_patterns, community or office, need, after, limit
+            lookup.page,
+            wiring.vault,
+            caller.area_patterns,
+            prefix=community or office,
+            need=need,
+            after=unpack_cursor(cursor, tuple[UUID])[0] if cursor else None,
+            limit=limit,
         )
         following = pack_cursor(found[-1].id) if len(found) == limit else None
-        return json_reply(ResidentPage([_shown(resident) for resident in found], following))
+        return json_reply(ResidentPage([shown(resident) for resident in found], following))
 
-    @routes.post(
-        "/v1/residents:search",
-        openapi_extra=openapi_body(Search, list_=False),
-        responses=openapi_reply(ResidentPage),
-    )
-    async def post_search(request: Request, caller: CallerDep) -> Response:
-        """Look residents up by document or phone. Who looked is noted, and whom they found."""
-        asked = decode_one(await read_body(request), Search)
-        document: Document | None = asked.id_document.checked() if asked.id_document else None
-        found = await wiring.database.transact(
-            lookup.search, wiring.vault, caller, document, asked.phone, datetime.now(UTC)
-        )
-        return json_reply(ResidentPage([_shown(resident) for resident in found]))
 
-    @routes.post(
-        "/v1/residents:contacts",
-        openapi_extra=openapi_body(Wanted, list_=False),
-        responses=openapi_reply(Contacts),
-    )
-    async def post_contacts(request: Request, caller: CallerDep) -> Response:
-        """Read names, phones and addresses for a worklist. Who asked is noted, and for whom."""
-        asked = decode_one(await read_body(request), Wanted)
-        now = datetime.now(UTC)
-        found, names = await wiring.database.transact(
-            lookup.contacts, wiring.vault, caller, asked.ids, now
-        )
-        return json_reply(Contacts([_contact(resident, names, now) for resident in found]))
-
-    return routes
+async def _one(wiring: Wiring, resident_id: UUID, caller: Caller) -> Resident:
+    found = await wiring.database.transact(lookup.residents, wiring.vault, [resident_id])
+    if not found or not caller.covers(found[0].community):
+        raise ResidentUnknown("id: no such resident in the caller's areas")
+    return found[0]

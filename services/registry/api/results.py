@@ -1,16 +1,20 @@
 """Samples and results, one or many at a time."""
 
 from datetime import UTC, datetime
-from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from msgspec import Meta
 from prometheus_client import Counter
 
-from services.registry.api.rows import BatchAnswer, DocumentIn, answered, translated
-from services.registry.domain.answers import RowAnswer
+from services.registry.api.rows import (
+    BatchAnswer,
+    DocumentIn,
+    Short,
+    Time,
+    answered,
+    translated,
+)
 from services.registry.domain.entries import Entry
 from services.registry.flow.results import record
 from services.registry.wiring import Wiring
@@ -22,10 +26,6 @@ from shared.openapi import openapi_body, openapi_reply
 ACCEPTED = Counter(
     "lastmetre_results_accepted_total", "Rows of samples and results", ["channel", "status"]
 )
-
-Time = Annotated[datetime, Meta(tz=True)]
-"""RFC 3339 with an offset."""
-Short = Annotated[str, Meta(max_length=64)]
 
 
 class Who(msgspec.Struct, frozen=True):
@@ -40,9 +40,10 @@ class Who(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A swab, and with `outcome` a report about it. `sample_id` names the swab, `result_id` the row.
+    """A swab, and with `outcome` a report about it.
 
-    Both ids are made by the sender (R19); `result_id` may be left out of a row without outcome.
+    `sample_id` names the swab and `result_id` this row about it. Both are made by the sender (R19);
+    `result_id` may be left out of a row without outcome.
     Outcomes without `released_at` are kept, and neither counted nor shown (R10).
     """
 
@@ -65,8 +66,10 @@ class Result(msgspec.Struct, frozen=True):
             raise RuleError("result_id: needed with outcome or corrects")
         if self.void and self.corrects is None:
             raise RuleError("corrects: needed with void")
-        if self.released_at and self.released_at < self.sampled_at:
-            raise RuleError("released_at: not before sampled_at")
+        for name in ("resulted_at", "released_at"):
+            moment = getattr(self, name)
+            if moment is not None and moment < self.sampled_at:
+                raise RuleError(f"{name}: not before sampled_at")
         if self.result_id == self.sample_id:
             raise RuleError("result_id: not the id of the swab")
 
@@ -124,11 +127,7 @@ def router(wiring: Wiring) -> APIRouter:
 
     async def _record(rows: Rows[Result]) -> BatchAnswer:
         entries, refused = translated(rows, _entry)
-        answers: list[RowAnswer] = []
-        if entries:
-            answers = await wiring.database.transact(
-                record, wiring.vault, entries, datetime.now(UTC)
-            )
+        answers = await wiring.database.transact(record, wiring.vault, entries, datetime.now(UTC))
         answer = answered(rows, [*refused, *answers], lambda row: row.result_id or row.sample_id)
         for entry, told in zip(entries, answers, strict=True):
             ACCEPTED.labels(entry.channel, told.status).inc()

@@ -1,60 +1,22 @@
-"""Areas, and rounds with their untested and their totals."""
+"""Rounds: drafted, opened, closed, sealed; and their clock."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-import asyncpg
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Request, Response
 from msgspec import Meta
 
-from services.registry.api.residents import AreaCode, Latitude, Longitude, Text
-from services.registry.api.results import Time
-from services.registry.domain.areas import Area
-from services.registry.domain.errors import AreaUnknown
+from services.registry.api.rows import AreaCode, Text, Time, check_times
 from services.registry.domain.rounds import Round
-from services.registry.flow import residents, rounds, totals
+from services.registry.flow import rounds
 from services.registry.wiring import Wiring
-from shared.auth import CallerDep
-from shared.bodies import decode_one, encode, json_reply, read_body
-from shared.contracts.vocabulary import AreaKind, RoundState
-from shared.errors import BadInput, RuleError
+from shared.auth import Caller, CallerDep
+from shared.bodies import decode_one, json_reply, read_body
+from shared.contracts.vocabulary import RoundState
+from shared.errors import RuleError
 from shared.openapi import openapi_body, openapi_reply
-
-CODE_LENGTHS: dict[AreaKind, int] = {"city": 4, "district": 6, "office": 9, "community": 12}
-MOST_AREAS = 100_000
-UNTESTED_PAGE = 1_000
-
-
-class AreaIn(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A city (4 digits), district (6), office (9) or community (12)."""
-
-    code: Annotated[str, Meta(pattern=r"^\d{4,12}$")]
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
-    kind: AreaKind
-    parent: Annotated[str, Meta(pattern=r"^\d{2,9}$")] | None = None
-    lat: Latitude | None = None
-    lon: Longitude | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.code) != CODE_LENGTHS[self.kind]:
-            raise RuleError("code: 4 digits for a city, 6 district, 9 office, 12 community")
-
-
-class AreasStored(msgspec.Struct, frozen=True):
-    """How many areas were sent, and how many of them were new or differed."""
-
-    areas: int
-    changed: int
-
-
-class AreaList(msgspec.Struct, frozen=True):
-    """Areas in order of their codes."""
-
-    items: list[AreaIn]
 
 
 class RoundIn(msgspec.Struct, frozen=True):
@@ -71,6 +33,7 @@ class RoundIn(msgspec.Struct, frozen=True):
     """For drills and replays: time is what `:tick` says, from `opens_at` on."""
 
     def __post_init__(self) -> None:
+        check_times(opens_at=self.opens_at, closes_at=self.closes_at)
         if self.closes_at <= self.opens_at:
             raise RuleError("closes_at: after opens_at")
 
@@ -104,16 +67,8 @@ class Tick(msgspec.Struct, frozen=True):
 
     clock_at: Time
 
-
-class Untested(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Somebody who is neither sampled nor excluded."""
-
-    id: UUID
-    community: str
-    needs: list[str]
-    status: str
-    hand: str | None = None
-    due: datetime | None = None
+    def __post_init__(self) -> None:
+        check_times(clock_at=self.clock_at)
 
 
 def _shown(where: Round) -> RoundOut:
@@ -124,40 +79,16 @@ def _shown(where: Round) -> RoundOut:
     )  # fmt: skip
 
 
-def area_routes(wiring: Wiring) -> APIRouter:
-    """Build the routes of areas."""
-    routes = APIRouter(tags=["areas"])
-
-    @routes.put(
-        "/v1/areas:batch",
-        openapi_extra=openapi_body(AreaIn),
-        responses=openapi_reply(AreasStored),
-    )
-    async def put_areas(request: Request) -> Response:
-        """Store areas; all of them or, when one is wrong, none."""
-        given = decode_one(await read_body(request), list[AreaIn])
-        if len({area.code for area in given}) != len(given):
-            raise BadInput.at("code", "each code once")
-        areas = [Area(a.code, a.name, a.kind, a.parent, a.lat, a.lon) for a in given]
-        changed = await wiring.database.transact(residents.register_areas, areas)
-        return json_reply(AreasStored(len(areas), len(changed)))
-
-    @routes.get("/v1/areas", responses=openapi_reply(AreaList))
-    async def get_areas(caller: CallerDep) -> Response:
-        """List the caller's areas and those above them."""
-        found = await wiring.database.transact(rounds.areas, caller.area_patterns)
-        return json_reply(
-            AreaList([AreaIn(a.code, a.name, a.kind, a.parent, a.lat, a.lon) for a in found])
-        )
-
-    return routes
-
-
 def router(wiring: Wiring) -> APIRouter:
     """Build the routes of rounds."""
     routes = APIRouter(tags=["rounds"])
-    recount = totals.Recount(wiring.database)
+    _drafting(routes, wiring)
+    _reading(routes, wiring)
+    _stepping(routes, wiring)
+    return routes
 
+
+def _drafting(routes: APIRouter, wiring: Wiring) -> None:
     @routes.post(
         "/v1/rounds",
         status_code=201,
@@ -181,6 +112,8 @@ def router(wiring: Wiring) -> APIRouter:
         )  # fmt: skip
         return json_reply(_shown(drafted), 201)
 
+
+def _reading(routes: APIRouter, wiring: Wiring) -> None:
     @routes.get("/v1/rounds", responses=openapi_reply(RoundList))
     async def get_rounds(state: RoundState | None = None) -> Response:
         """List rounds, the newest first."""
@@ -192,81 +125,40 @@ def router(wiring: Wiring) -> APIRouter:
         """Read one round."""
         return json_reply(_shown(await wiring.database.transact(rounds.load, round_id)))
 
+
+def _stepping(routes: APIRouter, wiring: Wiring) -> None:
     @routes.post("/v1/rounds/{round_id}:open", responses=openapi_reply(RoundOut))
     async def post_open(round_id: UUID, caller: CallerDep) -> Response:
         """Open a round: its residents enter it unaccounted."""
-        return await _step(rounds.open_round, round_id, caller)
+        return await step(rounds.open_round, round_id, caller)
 
     @routes.post("/v1/rounds/{round_id}:close", responses=openapi_reply(RoundOut))
     async def post_close(round_id: UUID, caller: CallerDep) -> Response:
         """Close a round: sampling time ends; entries of that time are still taken."""
-        return await _step(rounds.close_round, round_id, caller)
+        return await step(rounds.close_round, round_id, caller)
 
     @routes.post("/v1/rounds/{round_id}:seal", responses=openapi_reply(RoundOut))
     async def post_seal(round_id: UUID, caller: CallerDep) -> Response:
         """Seal a round: its account is final."""
-        return await _step(rounds.seal_round, round_id, caller)
-
-    async def _step(step: rounds.Step, round_id: UUID, caller: CallerDep) -> Response:
-        where = await wiring.database.transact(rounds.load, round_id)
-        for office in where.offices:
-            caller.require(office)
-        changed = await wiring.database.transact(step, round_id, datetime.now(UTC))
-        return json_reply(_shown(changed))
+        return await step(rounds.seal_round, round_id, caller)
 
     @routes.post(
         "/v1/rounds/{round_id}:tick",
         openapi_extra=openapi_body(Tick, list_=False),
         responses=openapi_reply(RoundOut),
     )
-    async def post_tick(round_id: UUID, request: Request) -> Response:
+    async def post_tick(round_id: UUID, request: Request, caller: CallerDep) -> Response:
         """Move a manual clock on."""
         clock_at = decode_one(await read_body(request), Tick).clock_at
+        await require_all(round_id, caller)
         return json_reply(_shown(await wiring.database.transact(rounds.tick, round_id, clock_at)))
 
-    @routes.get("/v1/rounds/{round_id}/totals", responses=openapi_reply(totals.Totals))
-    async def get_totals(
-        round_id: UUID, max_age: Annotated[float, Query(ge=0, le=3600)] = 2.0
-    ) -> Response:
-        """Count the account anew from its facts, at the heads that are named.
+    async def step(step: rounds.Step, round_id: UUID, caller: Caller) -> Response:
+        await require_all(round_id, caller)
+        changed = await wiring.database.transact(step, round_id, datetime.now(UTC))
+        return json_reply(_shown(changed))
 
-        One count runs at a time and is shared by all who ask while it is younger than `max_age`
-        seconds.
-        """
-        return json_reply(await recount.totals(round_id, max_age))
-
-    @routes.get("/v1/rounds/{round_id}/untested")
-    async def get_untested(
-        round_id: UUID, caller: CallerDep, community: Annotated[str, Query(pattern=r"^\d{12}$")]
-    ) -> StreamingResponse:
-        """Stream a community's untested as NDJSON, in order of their ids, page by page."""
-        if not caller.covers(community):
-            raise AreaUnknown("community: not within the caller's areas")
-        where = await wiring.database.transact(rounds.load, round_id)
-
-        async def lines() -> AsyncIterator[bytes]:
-            after: UUID | None = None
-            while True:
-                page = await wiring.database.transact(
-                    rounds.untested, where, community, after, UNTESTED_PAGE
-                )
-                if not page:
-                    return
-                yield b"".join(encode(_untested(row)) + b"\n" for row in page)
-                after = page[-1]["id"]
-
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
-
-    return routes
-
-
-def _untested(row: asyncpg.Record) -> Untested:
-    in_hand = row["class"] == "in_hand"
-    return Untested(
-        id=row["id"],
-        community=row["community"],
-        needs=row["needs"],
-        status=row["class"],
-        hand=row["hand_kind"] if in_hand else None,
-        due=row["hand_due"] if in_hand else None,
-    )
+    async def require_all(round_id: UUID, caller: Caller) -> None:
+        """A round is moved by whoever answers for all of its offices."""
+        for office in (await wiring.database.transact(rounds.load, round_id)).offices:
+            caller.require(office)

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta, UnsetType
 
 from services.registry.domain.answers import RowAnswer
 from services.registry.domain.errors import BadDocument
 from services.registry.domain.residents import Document, DocumentType
 from shared.bodies import Rows
-from shared.errors import PermanentError
+from shared.errors import PermanentError, RuleError
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -44,11 +46,34 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     rows: list[Answer]
 
 
+Time = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339 with an offset."""
+Short = Annotated[str, Meta(max_length=64)]
+Text = Annotated[str, Meta(max_length=200)]
+Latitude = Annotated[float, Meta(ge=-90, le=90)]
+Longitude = Annotated[float, Meta(ge=-180, le=180)]
+AreaCode = Annotated[str, Meta(pattern=r"^\d{6}(\d{3}(\d{3})?)?$")]
+
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def check_times(**times: datetime | UnsetType | None) -> None:
+    """Keep times to those that every calendar can shift into another time zone.
+
+    Raises:
+        RuleError: one of them is no time of this job.
+
+    """
+    for name, moment in times.items():
+        if isinstance(moment, datetime) and not EARLIEST <= moment <= LATEST:
+            raise RuleError(f"{name}: between the years 1900 and 2200")
+
+
 class DocumentIn(msgspec.Struct, frozen=True):
     """An identity document."""
 
     type: DocumentType
-    number: str = msgspec.field()
+    number: str
 
     def checked(self) -> Document:
         """Normalise it.

@@ -1,6 +1,6 @@
 """Where people live and are counted (R5)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from services.registry.domain.errors import AreaUnknown
@@ -30,7 +30,12 @@ def office_of(community: str) -> str:
     return community[:OFFICE_DIGITS]
 
 
-def place(code: str | None, known: Iterable[str], fallback: str | None) -> str:
+def is_unassigned(community: str) -> bool:
+    """Say whether this is the row of those whose community is unknown (R5)."""
+    return community.endswith(UNKNOWN_IN_OFFICE)
+
+
+def place(code: str | None, known: Collection[str], fallback: str | None) -> str:
     """Find the community a resident counts in (R5).
 
     A known community counts itself. Otherwise the row of its office, then of its district, takes
@@ -40,13 +45,12 @@ def place(code: str | None, known: Iterable[str], fallback: str | None) -> str:
         AreaUnknown: not even the district is known.
 
     """
-    areas = known if isinstance(known, (set, frozenset, dict)) else set(known)
     given = code or fallback or ""
-    if len(given) == COMMUNITY_DIGITS and given in areas:
+    if len(given) == COMMUNITY_DIGITS and given in known:
         return given
-    if given[:OFFICE_DIGITS] in areas:
+    if given[:OFFICE_DIGITS] in known:
         return given[:OFFICE_DIGITS] + UNKNOWN_IN_OFFICE
-    if given[:DISTRICT_DIGITS] in areas:
+    if given[:DISTRICT_DIGITS] in known:
         return given[:DISTRICT_DIGITS] + "000" + UNKNOWN_IN_OFFICE
     raise AreaUnknown("address.community_code: no community, office or district of this code")
 

@@ -5,7 +5,8 @@ check → match ids → correct → match swabs. Rows that are still pending at 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -89,7 +90,7 @@ class Batch:
             if entry.result
         ]
 
-    def unclaimed(self, free: Set[UUID]) -> list[UUID]:
+    def unclaimed(self, free: AbstractSet[UUID]) -> list[UUID]:
         """Ids that came before, or of rows already refused: a repeat of an old row is no error."""
         return [
             entry.id
@@ -98,7 +99,7 @@ class Batch:
             and (entry.ordinal in self._settled or (entry.result and entry.result not in free))
         ]
 
-    def match(self, free: Set[UUID], known: Known) -> None:
+    def match(self, free: AbstractSet[UUID], known: Known) -> None:
         """Tell repeats from reused ids."""
         self._claimed = set(free)
         for entry in self._entries:
@@ -121,28 +122,47 @@ class Batch:
         yield from named.items()
 
     def correct(self, round_id: UUID, on_file: Mapping[UUID, Target]) -> None:
-        """Match corrections with what they name, on file or earlier in this batch."""
-        targets = dict(on_file)
-        for entry in self._pending():
-            if entry.round == round_id and not entry.corrects:
-                person = self._people[entry.ordinal]
-                targets[entry.sample] = Target(entry.sample, person, is_sample=True)
-                if entry.result:
-                    targets[entry.result] = Target(entry.sample, person, is_sample=False)
-        for entry in list(self._pending()):
-            if entry.round == round_id and entry.corrects:
-                self._correct(entry, entry.corrects, targets.get(entry.corrects))
+        """Match corrections with what they name, on file or in this batch.
 
-    def _correct(self, entry: Entry, corrects: UUID, target: Target | None) -> None:
+        Originals are known whatever the order of the rows, corrections from their own row on.
+        """
+        targets = dict(on_file)
+        ours = [entry for entry in self._pending() if entry.round == round_id]
+        for entry in ours:
+            if not entry.corrects:
+                targets |= self._targets(entry)
+        for entry in ours:
+            if entry.corrects and self._corrected(entry, targets.get(entry.corrects)):
+                targets |= self._targets(entry)
+
+    def _targets(self, entry: Entry) -> dict[UUID, Target]:
+        """Tell what a later row may name of this one; a void leaves nothing behind."""
+        person = self._people[entry.ordinal]
+        found: dict[UUID, Target] = {}
+        if entry.void:
+            return found
+        if not entry.corrects:
+            found[entry.sample] = Target(entry.sample, person, is_sample=True)
+        if entry.result and entry.outcome:
+            found[entry.result] = Target(entry.sample, person, is_sample=False)
+        return found
+
+    def _corrected(self, entry: Entry, target: Target | None) -> bool:
         wanted = (entry.sample, self._people[entry.ordinal])
         if target is None or (target.sample, target.resident) != wanted:
             reason = NothingToCorrect("corrects: no sample or result of this person and swab")
-        elif target.is_sample and not entry.void:
-            reason = NothingToCorrect("corrects: a swab can be voided; a result can be corrected")
+        elif not entry.void and (target.is_sample or entry.outcome is None):
+            reason = NothingToCorrect("corrects: a swab can be voided, an outcome also replaced")
         else:
-            self._superseded[entry.round].append((corrects, entry.id))
-            return
+            self._supersede(entry)
+            return True
         self._settle(entry, "rejected", reason)
+        return False
+
+    def _supersede(self, entry: Entry) -> None:
+        # What the laboratory has not released has no effect, nor has it as a correction (R10).
+        if entry.corrects and (entry.void or entry.released_at):
+            self._superseded[entry.round].append((entry.corrects, entry.id))
 
     # --- swabs ---
 
@@ -156,7 +176,7 @@ class Batch:
             for swab, entry in self._new_swabs.items()
         ]
 
-    def match_swabs(self, free: Set[UUID], known: Known) -> None:
+    def match_swabs(self, free: AbstractSet[UUID], known: Known) -> None:
         """Keep new swabs; a row about an old one must agree with it in all that names it."""
         first = {swab: self._swab_identity(entry) for swab, entry in self._new_swabs.items()}
         self._new_swabs = {s: entry for s, entry in self._new_swabs.items() if s in free}
@@ -166,7 +186,7 @@ class Batch:
             agreed = first[entry.sample] if entry.sample in free else known[entry.sample]
             if agreed != self._swab_identity(entry):
                 self._settle(entry, "rejected", IdReused("sample_id: names another swab"))
-            elif entry.result is None and entry.sample not in free:
+            elif entry.result is None and self._new_swabs.get(entry.sample) is not entry:
                 self._settle(entry, "duplicate")
 
     def released(self) -> list[UUID]:
@@ -197,8 +217,11 @@ class Batch:
         ]
 
     def superseded(self) -> Iterator[tuple[UUID, list[tuple[UUID, UUID]]]]:
-        """By round, what later rows outrank: (what, by which row)."""
-        yield from self._superseded.items()
+        """By round, what accepted rows outrank: (what, by which row)."""
+        accepted = {entry.id for entry in self._pending()}
+        for round_id, named in self._superseded.items():
+            if standing := [(what, by) for what, by in named if by in accepted]:
+                yield round_id, standing
 
     def touched(self) -> Iterator[tuple[UUID, list[UUID]]]:
         """By round, in order, whose account has to be settled."""

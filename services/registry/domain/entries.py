@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from services.registry.domain.residents import Document
@@ -61,8 +61,9 @@ class Entry:
 
         """
         where.check_sample(self.sampled_at, now)
-        if self.released_at is not None:
-            where.check_past("released_at", self.released_at, now)
+        for name in ("resulted_at", "released_at"):
+            if (moment := getattr(self, name)) is not None:
+                where.check_past(name, moment, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,13 @@ class Exclusion:
 
 
 def digest_of(*content: object) -> int:
-    """64 bits of BLAKE2b: enough to tell a repeat from a reused id, small enough to keep by hand."""
-    text = "\x1f".join("" if part is None else str(part) for part in content)
+    """64 bits of BLAKE2b: enough to tell repeats from reused ids, small enough to keep for ever."""
+    text = "\x1f".join(map(_plain, content))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
+
+
+def _plain(part: object) -> str:
+    if isinstance(part, datetime):
+        # A moment is the same in every offset: dispatch repeats in UTC what came in +08:00.
+        return part.astimezone(UTC).isoformat()
+    return "" if part is None else str(part)

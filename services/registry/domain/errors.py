@@ -58,6 +58,15 @@ class RoundsOverlap(Conflict):
     cure = "Move the window, or leave the office out."
 
 
+class NumberTaken(Conflict):
+    """Two rounds of one campaign would have the same number."""
+
+    slug = "round-number-taken"
+    title = "The campaign has a round of this number"
+    cause = "Rounds of a campaign are numbered; the number belongs to a round with another id."
+    cure = "Count on, or send the id under which that round was made."
+
+
 class OutsideWindow(ProblemError):
     """The sampling time is outside the round's window."""
 

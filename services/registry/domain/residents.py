@@ -1,6 +1,6 @@
 """Residents: who they are, how a row that was sent in finds its person."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal, Self
@@ -9,9 +9,11 @@ from uuid import UUID, uuid4, uuid5
 from stdnum.iso7064 import mod_11_2
 
 from services.registry.domain.answers import RowAnswer
+from services.registry.domain.areas import is_unassigned, place
 from services.registry.domain.errors import BadDocument, IdentityConflict, ResidentUnknown
+from services.registry.domain.rounds import Round
 from shared.contracts.vocabulary import Need
-from shared.errors import ProblemError
+from shared.errors import Forbidden, ProblemError
 
 HOUSEHOLDS = UUID("6f1d8a52-5a0e-5c55-9f43-2f6a1f5d7c10")
 """Namespace of household ids: one door, one household."""
@@ -88,13 +90,18 @@ class Resident:
     phone: str | None = None
     since: datetime | None = None
     """When they moved to this community; None: they always lived there, as far as we know."""
+    noted_at: datetime | None = None
+    """When that residence was put on file; rounds that closed before do not know it."""
     needs: tuple[NeedSpan, ...] = ()
+    held: tuple[Need, ...] = ()
+    """The needs that held when the resident was last written: what the account counts."""
     alive: bool = True
 
     @property
     def household(self) -> UUID:
         """The household: everybody behind the same door (户)."""
-        return uuid5(HOUSEHOLDS, "\x1f".join((self.community, self.building, self.unit, self.door)))
+        behind = (self.community, self.building, self.unit, self.door)
+        return uuid5(HOUSEHOLDS, "\x1f".join(behind))
 
     def age(self, today: date) -> int | None:
         """Age in completed years."""
@@ -103,9 +110,14 @@ class Resident:
             return None
         return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
 
-    def needs_now(self, now: datetime) -> list[Need]:
+    def needs_now(self, now: datetime) -> tuple[Need, ...]:
         """List the needs that hold, sorted, so that equal sets are equal rows."""
-        return sorted({need.code for need in self.needs if need.holds(now)})
+        return tuple(sorted({need.code for need in self.needs if need.holds(now)}))
+
+    @property
+    def on_the_roll(self) -> tuple[object, ...]:
+        """What of a resident the account depends on."""
+        return self.community, self.since, self.alive, self.held
 
     def differences(self, other: "Resident") -> list[str]:
         """Name the fields in which another record of the same person differs."""
@@ -147,62 +159,120 @@ class Draft:
         return self.stated.get("document")
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where and when rows are entered: what decides about what a row leaves open.
+
+    `home` takes those who came without any code (R5), `covers` says which communities whoever
+    sends the rows answers for, `rounds` are those under way.
+    """
+
+    now: datetime
+    noted_at: datetime
+    areas: Collection[str]
+    home: str | None
+    rounds: Sequence[Round]
+    covers: Callable[[str], bool]
+
+    def moved_at(self, known: Resident, community: str) -> datetime | None:
+        """Tell since when somebody lives at a new address that was sent without a time.
+
+        Now, which is what the clock of a drill says where they lived or live. An address that was
+        unknown and gets mapped is no move: they lived there all along.
+        """
+        if is_unassigned(known.community):
+            return known.since
+        clocks = [
+            where.clock_at
+            for where in self.rounds
+            if where.clock_at and (where.covers(known.community) or where.covers(community))
+        ]
+        return max(clocks, default=self.now)
+
+
 class Register:
     """The residents concerned by a batch: those on file, and those it brings.
 
     Rows are entered in their order, so a person who comes twice is new once and then compared.
     """
 
-    def __init__(self, on_file: Iterable[Resident], now: datetime) -> None:
-        self._now = now
+    def __init__(self, on_file: Iterable[Resident], desk: Desk) -> None:
+        self._desk = desk
         self._by_id = {resident.id: resident for resident in on_file}
         self._by_document = {r.document: r.id for r in self._by_id.values() if r.document}
-        self.before = dict(self._by_id)
-        self.touched: set[UUID] = set()
+        self._before = dict(self._by_id)
+        self._touched: set[UUID] = set()
+        self.left: list[Resident] = []
+        """Residents as they were when they left a community, in the order of the rows."""
+
+    @property
+    def added(self) -> list[Resident]:
+        """Residents who were not on file, in order of their ids."""
+        return [self._by_id[i] for i in sorted(self._touched) if i not in self._before]
+
+    @property
+    def changed(self) -> list[tuple[Resident, Resident]]:
+        """Residents who changed, before and after, in order of their ids."""
+        return [
+            (self._before[i], self._by_id[i]) for i in sorted(self._touched & self._before.keys())
+        ]
 
     def enter(self, draft: Draft) -> RowAnswer:
         """Match a row to a resident, or make a new one of it, and say what became of it."""
         try:
             known = self._match(draft)
+            stated = dict(draft.stated)
+            if "community" in stated or known is None:
+                stated["community"] = place(
+                    stated.get("community"), self._desk.areas, self._desk.home
+                )
             if known is None:
-                return self._add(draft)
-            return self._change(draft, known)
+                return self._add(draft, stated)
+            return self._change(draft, stated, known)
         except ProblemError as reason:
             return RowAnswer(draft.ordinal, "rejected", draft.id, reason)
-
-    def now(self, resident: UUID) -> Resident:
-        """Tell how a resident stands after the batch."""
-        return self._by_id[resident]
 
     def _match(self, draft: Draft) -> Resident | None:
         by_id = draft.id if draft.id in self._by_id else None
         by_document = self._by_document.get(draft.document) if draft.document else None
-        if draft.id is not None and by_document is not None and by_document != draft.id:
+        if by_id and by_document and by_id != by_document:
             raise IdentityConflict("id_document: belongs to another resident than id")
         found = by_id or by_document
         return self._by_id[found] if found else None
 
-    def _add(self, draft: Draft) -> RowAnswer:
-        missing = [name for name in ("name", "community") if name not in draft.stated]
-        if missing:
-            raise ResidentUnknown(f"{missing[0]}: needed for a resident who is not on file yet")
+    def _add(self, draft: Draft, stated: Mapping[str, Any]) -> RowAnswer:
+        if "name" not in stated:
+            raise ResidentUnknown("name: needed for a resident who is not on file yet")
+        self._must_cover(stated["community"])
         # The first residence we know of has no beginning, whatever was sent.
-        resident = Resident(id=draft.id or uuid4(), **{**draft.stated, "since": None})
+        first = {"since": None, "noted_at": self._desk.noted_at}
+        resident = Resident(id=draft.id or uuid4(), **{**stated, **first})
         self._keep(resident)
         return RowAnswer(draft.ordinal, "accepted", resident.id)
 
-    def _change(self, draft: Draft, known: Resident) -> RowAnswer:
-        changed = replace(known, **draft.stated)
+    def _change(self, draft: Draft, stated: Mapping[str, Any], known: Resident) -> RowAnswer:
+        changed = replace(known, **stated)
+        # Whoever leaves may be sent by the office they leave as well as by the one they come to.
+        self._must_cover(known.community, changed.community)
         fields = known.differences(changed)
         if not fields:
             return RowAnswer(draft.ordinal, "duplicate", known.id)
-        moved = "community" in fields
-        since = (draft.stated.get("since") or self._now) if moved else known.since
-        self._keep(replace(changed, since=since))
+        if "community" in fields:
+            since = stated.get("since") or self._desk.moved_at(known, changed.community)
+            changed = replace(changed, since=since, noted_at=self._desk.noted_at)
+            self.left.append(known)
+        else:
+            changed = replace(changed, since=known.since)
+        self._keep(changed)
         return RowAnswer(draft.ordinal, "accepted", known.id, changed=fields)
 
+    def _must_cover(self, *communities: str) -> None:
+        if not any(self._desk.covers(community) for community in communities):
+            raise Forbidden("address.community_code: outside the sender's areas")
+
     def _keep(self, resident: Resident) -> None:
+        resident = replace(resident, held=resident.needs_now(self._desk.now))
         self._by_id[resident.id] = resident
         if resident.document:
             self._by_document[resident.document] = resident.id
-        self.touched.add(resident.id)
+        self._touched.add(resident.id)

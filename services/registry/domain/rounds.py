@@ -40,6 +40,8 @@ class Round:
     opened_at: datetime | None = None
     closed_at: datetime | None = None
     sealed_at: datetime | None = None
+    frozen_at: datetime | None = None
+    """When it was closed by the wall clock; what was put on file later is not its business."""
 
     def time(self, now: datetime) -> datetime:
         """Tell the round's own time."""
@@ -59,8 +61,12 @@ class Round:
         self._must_be("draft")
         return self._step(state="open", opened_at=self.time(now))
 
-    def close(self, now: datetime) -> Self:
+    def close(self, now: datetime, frozen_at: datetime) -> Self:
         """Close an open round: sampling time ends now, if it has not ended before.
+
+        Args:
+            now: the time; a manual clock outranks it
+            frozen_at: the moment from which on nobody joins, moves or leaves in this round
 
         Raises:
             WrongState: it is not open.
@@ -69,7 +75,7 @@ class Round:
         self._must_be("open")
         at = self.time(now)
         ends = max(self.opens_at, min(self.closes_at, at))
-        return self._step(state="closed", closed_at=at, closes_at=ends)
+        return self._step(state="closed", closed_at=at, closes_at=ends, frozen_at=frozen_at)
 
     def seal(self, now: datetime) -> Self:
         """Seal a closed round: its account is final.

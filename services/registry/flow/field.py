@@ -44,10 +44,10 @@ async def take_visits(
     """
     by_round: dict[UUID, list[VisitChange]] = defaultdict(list)
     for event in events:
-        by_round[UUID(event.data.round)] += messages.sampled_at_doors(event)
+        if visits := messages.sampled_at_doors(event):
+            by_round[UUID(event.data.round)] += visits
+    await locks.share_rounds(tx, by_round)
     for round_id, visits in sorted(by_round.items()):
-        if not visits:
-            continue
         entries = [messages.entry_of(round_id, n, visit) for n, visit in enumerate(visits)]
         answers = await record(tx, vault, entries, datetime.now(UTC))
         announce(tx, messages.visits_answered(round_id, visits, answers))

@@ -20,17 +20,29 @@ async def residents(tx: Transaction, vault: Vault, ids: Sequence[UUID]) -> list[
 
 
 async def page(
-    tx: Transaction, vault: Vault, patterns: Sequence[str], prefix: str, need: str | None,
-    after: UUID | None, limit: int,
-) -> list[Resident]:  # fmt: skip
+    tx: Transaction,
+    vault: Vault,
+    patterns: Sequence[str],
+    *,
+    prefix: str,
+    need: str | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Resident]:
     """Load a page of residents within some areas."""
-    return await store.find(tx, vault, await store.page(tx, patterns, prefix, need, after, limit))
+    ids = await store.page(tx, patterns, prefix=prefix, need=need, after=after, limit=limit)
+    return await store.find(tx, vault, ids)
 
 
 async def search(
-    tx: Transaction, vault: Vault, caller: Caller, document: Document | None, phone: str | None,
+    tx: Transaction,
+    vault: Vault,
+    caller: Caller,
+    *,
+    document: Document | None,
+    phone: str | None,
     now: datetime,
-) -> list[Resident]:  # fmt: skip
+) -> list[Resident]:
     """Find residents within the caller's areas by document or phone, and note who looked (R20)."""
     if document is not None:
         by_document = await store.identify(tx, vault, [document])

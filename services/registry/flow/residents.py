@@ -2,19 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from services.registry import messages
 from services.registry.domain.answers import RowAnswer
-from services.registry.domain.areas import Area, place
-from services.registry.domain.residents import Draft, Register, Resident
+from services.registry.domain.areas import Area
+from services.registry.domain.residents import Desk, Draft, Register, Resident
+from services.registry.domain.rounds import Round
 from services.registry.flow.settle import announce
 from services.registry.store import account, locks, residents, rounds
 from services.registry.vault import Vault
 from shared.database import Transaction
-from shared.errors import ProblemError
 
 
 async def register_areas(tx: Transaction, areas: Sequence[Area]) -> list[Area]:
@@ -26,7 +25,13 @@ async def register_areas(tx: Transaction, areas: Sequence[Area]) -> list[Area]:
 
 
 async def register(
-    tx: Transaction, vault: Vault, drafts: Sequence[Draft], home: str | None, now: datetime
+    tx: Transaction,
+    vault: Vault,
+    drafts: Sequence[Draft],
+    *,
+    home: str | None,
+    covers: Callable[[str], bool],
+    now: datetime,
 ) -> list[RowAnswer]:
     """Take in residents, new or known, and answer each row (R21).
 
@@ -35,70 +40,50 @@ async def register(
         vault: seals identity numbers
         drafts: what was sent in; a community there is a code as sent, known or not
         home: area of those who came without any code (R5)
+        covers: says whether the sender answers for a community
         now: the time
 
     """
     await locks.share_residents(tx)
+    noted_at = await locks.moment(tx)
     under_way = await rounds.listed(tx, "open")
     await locks.share_rounds(tx, [where.id for where in under_way])
 
-    areas = await rounds.known_areas(tx)
     register = Register(
         await residents.load_for_change(
             tx, vault, (d.id for d in drafts if d.id), (d.document for d in drafts if d.document)
         ),
-        now,
+        Desk(now, noted_at, await rounds.known_areas(tx), home, under_way, covers),
     )
-    answers = [_enter(register, draft, areas, home) for draft in drafts]
+    answers = [register.enter(draft) for draft in drafts]
 
-    added = [register.now(i) for i in sorted(register.touched) if i not in register.before]
-    changed = [
-        (register.before[i], register.now(i))
-        for i in sorted(register.touched & register.before.keys())
-    ]
-    affected = [
-        (old, new) for old, new in changed if _on_the_roll(old, now) != _on_the_roll(new, now)
-    ]
+    added, changed = register.added, register.changed
+    affected = [(old, new) for old, new in changed if old.on_the_roll != new.on_the_roll]
     for where in under_way:
         await account.materialise(tx, where, [old.id for old, _ in affected])
     await residents.add(tx, vault, added, now)
-    await residents.save(tx, vault, changed, now)
+    await residents.save(tx, vault, changed)
+    await residents.leave_behind(tx, register.left)
     for where in under_way:
-        concerned = _concerned(where.covers, added, affected)
+        concerned = [new.id for new in added if where.covers(new.community)]
+        concerned += await _members(tx, where, affected)
         moved = await account.settle(tx, where, concerned) if concerned else []
         announce(tx, messages.roll_changed(where, moved, joining=True))
     await account.count_into_population(tx, _population(added, affected))
     return answers
 
 
-def _enter(register: Register, draft: Draft, areas: set[str], home: str | None) -> RowAnswer:
-    try:
-        return register.enter(_placed(draft, areas, home))
-    except ProblemError as reason:
-        return RowAnswer(draft.ordinal, "rejected", draft.id, reason)
-
-
-def _placed(draft: Draft, areas: set[str], home: str | None) -> Draft:
-    """Replace the code that was sent by the community that counts (R5)."""
-    if "community" not in draft.stated:
-        return draft
-    community = place(draft.stated["community"], areas, home)
-    return replace(draft, stated={**draft.stated, "community": community})
-
-
-def _on_the_roll(resident: Resident, now: datetime) -> tuple[object, ...]:
-    """What of a resident the account depends on."""
-    return resident.community, resident.since, resident.alive, resident.needs_now(now)
-
-
-def _concerned(
-    covers: Callable[[str], bool],
-    added: Sequence[Resident],
-    affected: Sequence[tuple[Resident, Resident]],
+async def _members(
+    tx: Transaction, where: Round, affected: Sequence[tuple[Resident, Resident]]
 ) -> list[UUID]:
-    return [new.id for new in added if covers(new.community)] + [
-        new.id for old, new in affected if covers(old.community) or covers(new.community)
-    ]
+    """Tell whose change a round has to know: members before or after, and whoever it sampled."""
+    members = {
+        new.id
+        for old, new in affected
+        if where.covers(old.community) or where.covers(new.community)
+    }
+    others = [new.id for _, new in affected if new.id not in members]
+    return [*members, *(await account.among(tx, where, others) if others else [])]
 
 
 def _population(

@@ -9,7 +9,7 @@ import asyncpg
 
 from services.registry import messages
 from services.registry.domain.areas import Area, scope
-from services.registry.domain.errors import RoundsOverlap
+from services.registry.domain.errors import NumberTaken, RoundsOverlap
 from services.registry.domain.rounds import Round
 from services.registry.flow.settle import announce, settle
 from services.registry.store import account, locks, residents, results, rounds
@@ -27,12 +27,15 @@ async def draft(tx: Transaction, new: Round) -> Round:
         AreaUnknown: an office is not on file.
         IdReused: the id is another round's.
         RoundsOverlap: an office already has a round in that window.
+        NumberTaken: the campaign has another round of this number.
 
     """
     await locks.own_residents(tx)
     new = replace(new, offices=scope(new.offices, await rounds.known_areas(tx)))
     if await rounds.overlapping(tx, new):
         raise RoundsOverlap("offices: one of them has a round in this window already")
+    if await rounds.is_taken(tx, new):
+        raise NumberTaken("number: the campaign has another round of this number")
     if await rounds.add(tx, new):
         announce(tx, [messages.round_changed(new)])
         return new
@@ -79,7 +82,7 @@ async def close_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
     """
     await locks.own_residents(tx)
     await locks.own_round(tx, round_id)
-    closed = (await rounds.load(tx, round_id)).close(now)
+    closed = (await rounds.load(tx, round_id)).close(now, await locks.moment(tx))
     await account.freeze(tx, closed)
     await rounds.save(tx, closed)
     announce(tx, [messages.round_changed(closed)])

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 import msgspec
@@ -28,6 +30,11 @@ class Totals(msgspec.Struct, frozen=True):
     applied: list[ConsumerPosition]
     communities: dict[str, dict[str, int]]
     hands: dict[str, int]
+
+    def within(self, covers: Callable[[str], bool]) -> Self:
+        """Leave out communities that somebody does not cover."""
+        communities = {code: cells for code, cells in self.communities.items() if covers(code)}
+        return msgspec.structs.replace(self, communities=communities)
 
 
 @dataclass

@@ -117,7 +117,7 @@ person AS (
         ORDER BY filed_at, id LIMIT 1) AS e ON true
     LEFT JOIN hand AS h ON h.round = $1 AND h.resident = r.id
 )
-"""  # noqa: S608 - made of our own pieces
+"""
 
 # The facts of everybody: each table read once.
 _ALL = f"""
@@ -143,7 +143,7 @@ s AS (
     WHERE s.id IS NOT NULL OR left(r.community, 9) = ANY ($2::text[])
         OR left(frozen.lived_in, 9) = ANY ($2::text[])
 )
-"""  # noqa: S608 - made of our own pieces
+"""
 
 _WRITTEN = (
     "class", "counted_in", "lived_in", "needs", "reason", "hand_kind", "hand_due",
@@ -166,7 +166,7 @@ ON CONFLICT (round, resident) DO UPDATE
 RETURNING WITH (OLD AS was, NEW AS became) became.resident, became.rev,
     {", ".join(f"became.{c}" for c in _WRITTEN)},
     {", ".join(f"was.{c} AS was_{c}" for c in _WRITTEN)}
-"""  # noqa: S608 - columns are ours
+"""
 
 
 async def settle(tx: Transaction, where: Round, residents: Sequence[UUID]) -> list[asyncpg.Record]:
@@ -189,7 +189,7 @@ async def among(tx: Transaction, where: Round, residents: Sequence[UUID]) -> lis
 async def materialise(tx: Transaction, where: Round, residents: Sequence[UUID]) -> None:
     """Give members their row while they are still untouched, so that a change has a before."""
     await tx.do(
-        f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"  # noqa: S608 - ours
+        f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"
         " SELECT $1, id, 0, 'unaccounted', community, community, needs, NULL, NULL, NULL, NULL,"
         "   NULL, NULL, NULL, NULL, true"
         " FROM resident WHERE id = ANY ($3::uuid[]) AND alive AND left(community, 9) = ANY ($2)"
@@ -201,7 +201,7 @@ async def materialise(tx: Transaction, where: Round, residents: Sequence[UUID]) 
 async def freeze(tx: Transaction, where: Round) -> None:
     """Give every member a row: from now on it says where they lived, whatever happens later."""
     await tx.do(
-        f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"  # noqa: S608 - ours
+        f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"
         " SELECT $1, id, 0, 'unaccounted', community, community, needs, NULL, NULL, NULL, NULL,"
         "   NULL, NULL, NULL, NULL, true"
         " FROM resident WHERE alive AND left(community, 9) = ANY ($2)"
@@ -213,7 +213,7 @@ async def freeze(tx: Transaction, where: Round) -> None:
 async def enter_special(tx: Transaction, where: Round) -> list[asyncpg.Record]:
     """Give the residents with needs their first row (rev 1) as the round opens."""
     return await tx.rows(
-        f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"  # noqa: S608 - ours
+        f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"
         " SELECT $1, id, 1, 'unaccounted', community, community, needs, NULL, NULL, NULL, NULL,"
         "   NULL, NULL, NULL, NULL, true"
         " FROM resident WHERE needs <> '{}' AND alive AND left(community, 9) = ANY ($2)"
@@ -251,7 +251,7 @@ FROM (SELECT class, counted_in, needs, reason, channel, result,
              CASE WHEN class = 'in_hand' THEN hand_kind END AS hand_kind FROM standing) AS grouped
 WHERE class <> 'off'
 GROUP BY class, counted_in, needs, reason, hand_kind, channel, result
-"""  # noqa: S608 - ours
+"""
 
 
 async def recount(tx: Transaction, where: Round) -> list[asyncpg.Record]:

@@ -6,6 +6,7 @@ whoever writes the account, exclusive for opening, closing and sealing.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from shared.database import Transaction
@@ -32,6 +33,12 @@ async def share_rounds(tx: Transaction, rounds: Iterable[UUID]) -> None:
 async def own_round(tx: Transaction, round_id: UUID) -> None:
     """Keep everybody off a round's account while its state changes."""
     await tx.do("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", _key(round_id))
+
+
+async def moment(tx: Transaction) -> datetime:
+    """Read the database's own clock; behind a lock its answers are in the order of the holders."""
+    now: datetime = await tx.value("SELECT clock_timestamp()")
+    return now
 
 
 def _key(round_id: UUID) -> str:

@@ -15,19 +15,19 @@ Documents = dict[tuple[str, bytes], Document]
 """Documents by type and blind index: how a stored one is recognised without being decrypted."""
 
 _COLUMNS = (
-    "id", "community", "since", "needs", "alive", "name", "sex", "birth_date", "document_type",
-    "document_index", "document_number", "phone", "household", "building", "unit", "door", "lat",
-    "lon",
+    "id", "community", "since", "noted_at", "needs", "alive", "name", "sex", "birth_date",
+    "document_type", "document_index", "document_number", "phone", "household", "building", "unit",
+    "door", "lat", "lon",
 )  # fmt: skip
 
 
-async def lock(tx: Transaction, residents: Iterable[UUID]) -> set[UUID]:
-    """Lock residents' rows in order of their ids; answer those that are on file."""
+async def lock(tx: Transaction, residents: Iterable[UUID]) -> dict[UUID, str]:
+    """Lock residents' rows in order of their ids; answer where those on file live."""
     rows = await tx.rows(
-        "SELECT id FROM resident WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
+        "SELECT id, community FROM resident WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
         sorted(set(residents)),
     )
-    return {row["id"] for row in rows}
+    return dict(map(tuple, rows))
 
 
 async def identify(
@@ -61,7 +61,7 @@ async def load_for_change(
     if not found:
         return []
     rows = await tx.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1)"  # noqa: S608 - ours
+        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1)"
         " ORDER BY id FOR NO KEY UPDATE",
         [row["id"] for row in found],
     )
@@ -72,7 +72,7 @@ async def load_for_change(
 async def find(tx: Transaction, vault: Vault, ids: Iterable[UUID]) -> list[Resident]:
     """Load residents by id, without locking; the unknown are left out."""
     rows = await tx.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1) ORDER BY id",  # noqa: S608
+        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1) ORDER BY id",
         list(ids),
     )
     spans = await _needs(tx, [row["id"] for row in rows])
@@ -84,7 +84,7 @@ async def search(
 ) -> list[UUID]:
     """Find ids of residents within some areas by one column; `where` is ours, never a caller's."""
     rows = await tx.rows(
-        f"SELECT id FROM resident WHERE community LIKE ANY ($1) AND {where} = $2"  # noqa: S608
+        f"SELECT id FROM resident WHERE community LIKE ANY ($1) AND {where} = $2"
         " ORDER BY id LIMIT $3",
         patterns, value, limit,
     )  # fmt: skip
@@ -92,9 +92,14 @@ async def search(
 
 
 async def page(
-    tx: Transaction, patterns: Sequence[str], prefix: str, need: str | None,
-    after: UUID | None, limit: int,
-) -> list[UUID]:  # fmt: skip
+    tx: Transaction,
+    patterns: Sequence[str],
+    *,
+    prefix: str,
+    need: str | None,
+    after: UUID | None,
+    limit: int,
+) -> list[UUID]:
     """List ids of residents within some areas, under a prefix, with a need, after a resident."""
     rows = await tx.rows(
         "SELECT id FROM resident WHERE community LIKE ANY ($1) AND community LIKE $2 || '%'"
@@ -109,42 +114,32 @@ async def add(tx: Transaction, vault: Vault, new: Sequence[Resident], now: datet
     """Store new residents."""
     if not new:
         return
-    await tx.copy_in(
-        "resident", [*_COLUMNS, "created_at"], [(*_row(r, vault, now), now) for r in new]
-    )
+    await tx.copy_in("resident", [*_COLUMNS, "created_at"], [(*_row(r, vault), now) for r in new])
     await _save_needs(tx, new)
 
 
-async def save(
-    tx: Transaction, vault: Vault, changed: Sequence[tuple[Resident, Resident]], now: datetime
-) -> None:
-    """Store changed residents (before, after), and where they lived before."""
+async def save(tx: Transaction, vault: Vault, changed: Sequence[tuple[Resident, Resident]]) -> None:
+    """Store changed residents (before, after)."""
     if not changed:
         return
-    moves = [
-        (old.id, old.community, old.since, new.since)
-        for old, new in changed
-        if old.community != new.community
-    ]
-    if moves:
-        await tx.do(
-            "INSERT INTO residence_past (resident, community, since, until)"
-            " SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])"
-            " ON CONFLICT DO NOTHING",
-            *zip(*moves, strict=True),
-        )
-    columns = list(_COLUMNS)
     await tx.do(
         "CREATE TEMP TABLE IF NOT EXISTS changed_resident (LIKE resident) ON COMMIT DELETE ROWS"
     )
     await tx.do("ALTER TABLE changed_resident ALTER COLUMN created_at DROP NOT NULL")
-    await tx.copy_in("changed_resident", columns, [_row(new, vault, now) for _, new in changed])
-    assigned = ", ".join(f"{name} = n.{name}" for name in columns[1:])
-    await tx.do(
-        f"UPDATE resident r SET {assigned} FROM changed_resident n WHERE r.id = n.id"  # noqa: S608
-    )
+    await tx.copy_in("changed_resident", _COLUMNS, [_row(new, vault) for _, new in changed])
+    assigned = ", ".join(f"{name} = n.{name}" for name in _COLUMNS[1:])
+    await tx.do(f"UPDATE resident r SET {assigned} FROM changed_resident n WHERE r.id = n.id")
     await tx.do("TRUNCATE changed_resident")
     await _save_needs(tx, [new for old, new in changed if old.needs != new.needs])
+
+
+async def leave_behind(tx: Transaction, left: Sequence[Resident]) -> None:
+    """Store where residents lived until now, in the order in which they left."""
+    await tx.copy_in(
+        "residence_past",
+        ["resident", "community", "since", "noted_at"],
+        [(r.id, r.community, r.since, r.noted_at) for r in left],
+    )
 
 
 async def note(tx: Transaction, who: str, did: str, found: Sequence[UUID], now: datetime) -> None:
@@ -174,13 +169,14 @@ async def _needs(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, tuple[NeedS
     return spans
 
 
-def _row(resident: Resident, vault: Vault, now: datetime) -> tuple[Any, ...]:
+def _row(resident: Resident, vault: Vault) -> tuple[Any, ...]:
     document = resident.document
     return (
         resident.id,
         resident.community,
         resident.since,
-        resident.needs_now(now),
+        resident.noted_at,
+        resident.held,
         resident.alive,
         resident.name,
         resident.sex,
@@ -207,5 +203,5 @@ def _resident(
             row["document_type"], vault.reveal(row["document_type"], row["document_number"])
         )
     plain = {name: row[name] for name in ("id", "name", "community", "building", "unit", "door",
-             "lat", "lon", "sex", "birth_date", "phone", "since", "alive")}  # fmt: skip
-    return Resident(**plain, document=document, needs=needs)
+             "lat", "lon", "sex", "birth_date", "phone", "since", "noted_at", "alive")}  # fmt: skip
+    return Resident(**plain, document=document, needs=needs, held=tuple(row["needs"]))

@@ -52,7 +52,7 @@ async def add_samples(tx: Transaction, rows: Sequence[tuple[object, ...]]) -> No
 
 
 async def add_reports(tx: Transaction, rows: Sequence[tuple[object, ...]]) -> None:
-    """Store reports: round, id, sample, outcome, resulted_at, released_at, recorded_at, corrects."""
+    """Store reports: round, id, sample, outcome, its times (3), and what it corrects."""
     columns = [
         "round", "id", "sample", "outcome", "resulted_at", "released_at", "recorded_at",
         "corrects",
@@ -81,13 +81,13 @@ async def supersede(
     await tx.do(
         "UPDATE report SET superseded_by = n.by"
         " FROM unnest($2::uuid[], $3::uuid[]) AS n (what, by)"
-        " WHERE report.round = $1 AND report.id = n.what",
+        " WHERE report.round = $1 AND report.id = n.what AND report.superseded_by IS NULL",
         round_id, what, by,
     )  # fmt: skip
     await tx.do(
         "UPDATE sample SET voided_by = n.by"
         " FROM unnest($2::uuid[], $3::uuid[]) AS n (what, by)"
-        " WHERE sample.round = $1 AND sample.id = n.what",
+        " WHERE sample.round = $1 AND sample.id = n.what AND sample.voided_by IS NULL",
         round_id, what, by,
     )  # fmt: skip
 

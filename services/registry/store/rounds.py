@@ -13,7 +13,7 @@ from shared.database import Transaction
 
 _COLUMNS = (
     "id, version, campaign, number, name, state, opens_at, closes_at, offices, manual_clock,"
-    " clock_at, opened_at, closed_at, sealed_at"
+    " clock_at, opened_at, closed_at, sealed_at, frozen_at"
 )
 
 
@@ -28,7 +28,7 @@ async def load(tx: Transaction, round_id: UUID) -> Round:
         RoundUnknown: there is none of this id.
 
     """
-    row = await tx.row(f"SELECT {_COLUMNS} FROM round WHERE id = $1", round_id)  # noqa: S608
+    row = await tx.row(f"SELECT {_COLUMNS} FROM round WHERE id = $1", round_id)
     if row is None:
         raise RoundUnknown("round_id: no such round")
     return _round(row)
@@ -36,14 +36,14 @@ async def load(tx: Transaction, round_id: UUID) -> Round:
 
 async def find(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Round]:
     """Find rounds by id; the unknown are left out."""
-    rows = await tx.rows(f"SELECT {_COLUMNS} FROM round WHERE id = ANY ($1)", ids)  # noqa: S608
+    rows = await tx.rows(f"SELECT {_COLUMNS} FROM round WHERE id = ANY ($1)", ids)
     return {row["id"]: _round(row) for row in rows}
 
 
 async def listed(tx: Transaction, state: str | None = None) -> list[Round]:
     """List rounds, the newest first."""
     rows = await tx.rows(
-        f"SELECT {_COLUMNS} FROM round WHERE $1::text IS NULL OR state = $1"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM round WHERE $1::text IS NULL OR state = $1"
         " ORDER BY opens_at DESC, id",
         state,
     )
@@ -53,12 +53,12 @@ async def listed(tx: Transaction, state: str | None = None) -> list[Round]:
 async def add(tx: Transaction, new: Round) -> bool:
     """Store a new round and make its partitions; False when the id is taken."""
     added = await tx.value(
-        f"INSERT INTO round ({_COLUMNS})"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+        f"INSERT INTO round ({_COLUMNS})"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
         " ON CONFLICT (id) DO NOTHING RETURNING id",
         new.id, new.version, new.campaign, new.number, new.name, new.state, new.opens_at,
         new.closes_at, new.offices, new.manual_clock, new.clock_at, new.opened_at, new.closed_at,
-        new.sealed_at,
+        new.sealed_at, new.frozen_at,
     )  # fmt: skip
     if added is None:
         return False
@@ -74,9 +74,9 @@ async def save(tx: Transaction, changed: Round) -> None:
     """Store what can change of a round."""
     await tx.do(
         "UPDATE round SET version = $2, state = $3, closes_at = $4, clock_at = $5,"
-        " opened_at = $6, closed_at = $7, sealed_at = $8 WHERE id = $1",
+        " opened_at = $6, closed_at = $7, sealed_at = $8, frozen_at = $9 WHERE id = $1",
         changed.id, changed.version, changed.state, changed.closes_at, changed.clock_at,
-        changed.opened_at, changed.closed_at, changed.sealed_at,
+        changed.opened_at, changed.closed_at, changed.sealed_at, changed.frozen_at,
     )  # fmt: skip
 
 
@@ -90,7 +90,19 @@ async def overlapping(tx: Transaction, new: Round) -> bool:
             new.offices,
             new.opens_at,
             new.closes_at,
-        )  # fmt: skip
+        )
+    )
+
+
+async def is_taken(tx: Transaction, new: Round) -> bool:
+    """Say whether the campaign has another round of this number."""
+    return bool(
+        await tx.value(
+            "SELECT EXISTS (SELECT FROM round WHERE id <> $1 AND campaign = $2 AND number = $3)",
+            new.id,
+            new.campaign,
+            new.number,
+        )
     )
 
 

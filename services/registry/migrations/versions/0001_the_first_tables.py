@@ -158,18 +158,21 @@ def upgrade() -> None:
     op.create_index("report_sample", "report", ["sample"], unique=False)
     op.create_table(
         "residence_past",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("resident", sa.UUID(), nullable=False),
-        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("community", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("resident", "until"),
-        comment="Where somebody lived before; the present residence is in resident",
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("noted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        comment="Where somebody lived before, in the order of noting; the present one is in resident",
     )
+    op.create_index("residence_past_person", "residence_past", ["resident", "id"], unique=False)
     op.create_table(
         "resident",
         sa.Column("id", sa.UUID(), nullable=False),
         sa.Column("community", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("noted_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("needs", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("alive", sa.Boolean(), server_default="true", nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -254,6 +257,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("frozen_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("campaign", "number"),
     )
@@ -300,6 +304,7 @@ def downgrade() -> None:
     op.drop_index("resident_document", table_name="resident")
     op.drop_index("resident_community", table_name="resident")
     op.drop_table("resident")
+    op.drop_index("residence_past_person", table_name="residence_past")
     op.drop_table("residence_past")
     op.drop_index("report_sample", table_name="report")
     op.drop_table("report")
