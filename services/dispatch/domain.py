@@ -214,6 +214,7 @@ class VisitAnswer:
     """What registry says of the sample of a visit; `refusal` is the problem type, if it refused."""
 
     visit: UUID
+    resident: str
     sample: str
     refusal: str | None
 

@@ -122,6 +122,7 @@ def answers(events: Sequence[Event[VisitsAnswered]]) -> dict[str, list[VisitAnsw
         rounds.setdefault(event.data.round, []).extend(
             VisitAnswer(
                 visit=UUID(told.visit),
+                resident=told.resident,
                 sample=told.sample,
                 refusal=(told.reason or "refused") if told.status == "refused" else None,
             )

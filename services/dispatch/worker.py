@@ -8,8 +8,9 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 
-from services.dispatch import flow, store
+from services.dispatch import store
 from services.dispatch.domain import Policy
+from services.dispatch.flow import roll, rounds, teams
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import TOPICS, Wiring, connect
 from shared.consumer import Consumer, Handler, Handlers, Source, wait_for
@@ -41,11 +42,11 @@ log = structlog.get_logger(__name__)
 def handlers(policy: Policy) -> Handlers:
     """What each message of registry does here; `RoundOpened` has nothing for us."""
     return {
-        AreasChanged: flow.learn_areas,
-        RoundChanged: partial(flow.follow_rounds, policy=policy),
-        RoundTicked: partial(flow.tick, policy=policy),
-        RollChanged: partial(flow.settle, policy=policy),
-        VisitsAnswered: partial(flow.take_answers, policy=policy),
+        AreasChanged: rounds.learn_areas,
+        RoundChanged: partial(rounds.follow_rounds, policy=policy),
+        RoundTicked: partial(rounds.tick, policy=policy),
+        RollChanged: partial(roll.settle, policy=policy),
+        VisitsAnswered: partial(roll.take_answers, policy=policy),
     }
 
 
@@ -77,12 +78,12 @@ async def keep_house(wiring: Wiring) -> int:
     Each round and batch in a transaction of its own, until nothing is left to do.
     """
     async with wiring.database.begin(readonly=True) as tx:
-        rounds = await store.running_rounds(tx)
+        running = await store.running_rounds(tx)
     moved = 0
-    for round_id in rounds:
+    for round_id in running:
         for work in (
-            partial(flow.end_hands, policy=wiring.policy),
-            partial(flow.assign_waiting, assigner=wiring.assigner, policy=wiring.policy),
+            partial(rounds.end_hands, policy=wiring.policy),
+            partial(teams.assign_waiting, assigner=wiring.assigner, policy=wiring.policy),
         ):
             moved += await _until_done(wiring, work, round_id)
     return moved

@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from services.dispatch import flow, store
+from services.dispatch import store
 from services.dispatch.domain import Member, Person, Policy, Team, Visit
+from services.dispatch.flow import teams
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import Wiring, connect
 from services.dispatch.worker import handlers, keep_house
@@ -43,7 +44,7 @@ OFFICER = Caller("officer", frozenset({"office"}), ("410171",))
 _rev = count(1)
 
 
-def standing(klass: str = "unaccounted", *needs: str, **more: Any) -> Standing:  # noqa: ANN401
+def standing(klass: str = "unaccounted", *needs: str, **more: Any) -> Standing:
     """What registry says of somebody, in the words of the contract."""
     return msgspec.convert({"class": klass, "needs": needs, **more}, Standing)
 
@@ -133,7 +134,7 @@ class Day:
 
     # --- people work ---
 
-    async def team(self, team_id: str = "t1", caller: Caller = OFFICER, **more: Any) -> Team:  # noqa: ANN401
+    async def team(self, team_id: str = "t1", caller: Caller = OFFICER, **more: Any) -> Team:
         """An office sets up a team that works in the morning."""
         plain: dict[str, Any] = {
             "name": "第一联合小组",
@@ -144,7 +145,7 @@ class Day:
             "capacity": 40,
         }
         team = Team(team_id, **{**plain, **more})
-        return await self.database.transact(flow.put_team, team, caller, policy=self.policy)
+        return await self.database.transact(teams.put_team, team, caller, policy=self.policy)
 
     async def keep_house(self) -> int:
         """The worker's round: hands end, visits are assigned."""

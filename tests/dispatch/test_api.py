@@ -70,7 +70,7 @@ async def as_(
     """A client of the API as somebody: `as_("team", team="t1")`."""
     app = create_app(dispatch_settings, transports={"registry": registry})
 
-    def client(*roles: str, **claims: Any) -> httpx.AsyncClient:  # noqa: ANN401
+    def client(*roles: str, **claims: Any) -> httpx.AsyncClient:
         token = issuer.token(*roles, **{"areas": ["410171"], **claims})
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
@@ -89,7 +89,7 @@ async def planned(day: Day, *residents: str, needs: tuple[str, ...] = ("mobility
     await day.roll(*(change(each, standing("unaccounted", *needs)) for each in residents))
 
 
-async def get(client: httpx.AsyncClient, path: str, **params: Any) -> Any:  # noqa: ANN401
+async def get(client: httpx.AsyncClient, path: str, **params: Any) -> Any:
     answer = await client.get(path, params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()

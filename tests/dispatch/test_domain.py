@@ -457,7 +457,9 @@ def test_a_sample_keeps_its_hand_until_registry_answers() -> None:
 def test_a_recorded_sample_ends_the_hand_with_the_roll() -> None:
     finished = reported("sampled").after
     visit = the_visit(finished)
-    answered = done(domain.answer(finished, visit, VisitAnswer(visit.id, "s1", None), scene()))
+    answered = done(
+        domain.answer(finished, visit, VisitAnswer(visit.id, "alice", "s1", None), scene())
+    )
     # The roll's own word may be on its way: nothing new is planned, but not for ever.
     assert answered.visit is None
     assert answered.hand is not None
@@ -472,16 +474,20 @@ def test_the_rolls_word_may_come_before_the_answer() -> None:
     visit = the_visit(finished)
     sampled = done(domain.settle(finished, told(2, "sampled"), scene()))
     assert sampled.hand is not None
-    answered = done(domain.answer(sampled, visit, VisitAnswer(visit.id, "s1", None), scene()))
+    answered = done(
+        domain.answer(sampled, visit, VisitAnswer(visit.id, "alice", "s1", None), scene())
+    )
     assert (answered.visit, answered.hand) == (None, None)
     assert domain.answer(answered, replace(visit, answer="recorded"),
-                         VisitAnswer(visit.id, "s1", None), scene()) is None  # fmt: skip
+                         VisitAnswer(visit.id, "alice", "s1", None), scene()) is None  # fmt: skip
 
 
 def test_a_refused_sample_is_an_escalation() -> None:
     finished = reported("sampled").after
     visit = the_visit(finished)
-    step = domain.answer(finished, visit, VisitAnswer(visit.id, "s1", "/problems/x"), scene())
+    step = domain.answer(
+        finished, visit, VisitAnswer(visit.id, "alice", "s1", "/problems/x"), scene()
+    )
     person = done(step)
     assert person.hand is not None
     assert (person.hand.kind, person.hand.reason) == ("escalation", "sample_refused:/problems/x")
@@ -641,7 +647,9 @@ class OneLife(RuleBasedStateMachine):
                 case "answer":
                     refusal = data.draw(st.sampled_from([None, "/problems/no"]))
                     self.take(
-                        domain.answer(person, visit, VisitAnswer(visit.id, "s1", refusal), now)
+                        domain.answer(
+                            person, visit, VisitAnswer(visit.id, "alice", "s1", refusal), now
+                        )
                     )
         except LastmetreError:
             return

@@ -6,13 +6,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.dispatch import domain, flow, migrations, store
+from services.dispatch import domain, migrations, store
+from services.dispatch.api.visits import ReportIn
 from services.dispatch.domain import Sample, Visit, VisitReport
+from services.dispatch.flow import visits
 from shared import migrating
 from shared.auth import Caller
 from shared.contracts.dispatch import HandsChanged, VisitsChanged
 from shared.contracts.envelope import partition_of
-from shared.contracts.registry import RollChanged, RoundTicked
+from shared.contracts.registry import RollChanged, RoundTicked, VisitAnswer, VisitsAnswered
 from shared.contracts.vocabulary import VisitOutcome
 from shared.errors import Forbidden, IdReused, NotFound
 from tests.dispatch.conftest import (
@@ -41,7 +43,7 @@ def told(outcome: VisitOutcome, report_id: UUID | None = None) -> VisitReport:
 
 async def finish(day: Day, visit: Visit, report: VisitReport, caller: Caller = TEAM) -> Visit:
     return await day.database.transact(
-        flow.finish_visit, visit.id, report, caller, policy=day.policy
+        visits.finish_visit, visit.id, report, caller, policy=day.policy
     )
 
 
@@ -153,7 +155,7 @@ async def test_who_lost_every_need_while_a_team_was_at_the_door_is_still_followe
     day: Day,
 ) -> None:
     visit = await a_team_has(day)
-    await day.database.transact(flow.start_visit, visit.id, TEAM, policy=day.policy)
+    await day.database.transact(visits.start_visit, visit.id, TEAM, policy=day.policy)
     needy = standing("in_hand", "mobility")
     await day.roll(change("ann", standing("in_hand"), needy))
     assert (await day.visit_of("ann")).status == "started"
@@ -266,7 +268,7 @@ async def test_r17_quarantined_homes_are_last_or_have_a_team_of_their_own(day: D
 
 async def test_a_swab_at_the_door_waits_for_registry_and_is_completed_by_it(day: Day) -> None:
     visit = await a_team_has(day)
-    await day.database.transact(flow.start_visit, visit.id, TEAM, policy=day.policy)
+    await day.database.transact(visits.start_visit, visit.id, TEAM, policy=day.policy)
     await day.announced()
 
     finished = await finish(day, visit, told("sampled"))
@@ -299,6 +301,34 @@ async def test_a_sample_registry_refuses_becomes_an_escalation(day: Day) -> None
     # The answer again, as a re-driven record would bring it, changes nothing.
     await day.answer(finished, "/problems/id-reused")
     assert await day.announced() == []
+
+
+async def test_two_answers_for_one_person_at_once_are_taken_one_after_the_other(
+    day: Day,
+) -> None:
+    first = await a_team_has(day)
+    excluded = standing("excluded", "mobility", reason="recovered")
+    await day.roll(change("ann", excluded))
+    late = await finish(day, first, told("sampled"))
+    await day.roll(change("ann", standing("unaccounted", "mobility")))
+    await day.keep_house()
+    second = await finish(day, await day.visit_of("ann"), told("sampled"))
+    assert (late.status, second.status) == ("cancelled", "finished")
+
+    await day.hear(
+        VisitsAnswered(
+            "r1",
+            [
+                VisitAnswer(str(visit.id), "ann", "sample-1", "refused", "round-closed")
+                for visit in (late, second)
+            ],
+        )
+    )
+
+    person = await day.person("ann")
+    assert person.visit is None
+    assert person.hand is not None
+    assert person.hand.kind == "escalation"
 
 
 async def test_r16_absent_makes_a_revisit_that_goes_before_the_others(day: Day) -> None:
@@ -336,6 +366,15 @@ async def test_r19_the_same_report_twice_is_one_and_its_id_is_not_used_for_anoth
         await finish(day, visit, told("absent", report.id))
     with pytest.raises(domain.VisitAlreadyFinished):
         await finish(day, visit, told("absent"))
+
+
+async def test_r19_the_same_moment_told_in_another_zone_is_the_same_report(day: Day) -> None:
+    visit = await a_team_has(day)
+    body = {"report_id": str(uuid4()), "outcome": "refused"}
+    utc = ReportIn.model_validate(body | {"at": "2022-01-07T09:00:00Z"})
+    local = ReportIn.model_validate(body | {"at": "2022-01-07T17:00:00+08:00"})
+    first = await finish(day, visit, utc.report())
+    assert await finish(day, visit, local.report()) == first
 
 
 async def test_r19_rejections_are_not_remembered(day: Day) -> None:

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from services.dispatch import flow, worker
+from services.dispatch import worker
 from services.dispatch.__main__ import PROGRAM
 from services.dispatch.domain import VisitReport
+from services.dispatch.flow import visits
 from services.dispatch.settings import Settings
 from services.dispatch.store import new_id
 from shared.auth import Caller
@@ -78,13 +79,13 @@ async def test_a_report_and_a_sample_elsewhere_at_the_same_moment_agree(day: Day
     residents = await crowd(day, 12)
     await day.team()
     await day.keep_house()
-    visits = {each: await day.visit_of(each) for each in residents}
+    doors = {each: await day.visit_of(each) for each in residents}
     await day.announced()
 
     async def report(resident: str) -> None:
         absent = VisitReport(new_id(), "absent")
         await day.database.transact(
-            flow.finish_visit, visits[resident].id, absent, TEAM, policy=day.policy
+            visits.finish_visit, doors[resident].id, absent, TEAM, policy=day.policy
         )
 
     async def sampled(resident: str) -> None:
@@ -97,7 +98,7 @@ async def test_a_report_and_a_sample_elsewhere_at_the_same_moment_agree(day: Day
         assert (person.visit, person.hand, person.in_case) == (None, None, False)
     # Whichever was first, others heard one unbroken story of each visit.
     story: dict[str, tuple[int, str]] = {
-        str(visit.id): (visit.revision, visit.status) for visit in visits.values()
+        str(visit.id): (visit.revision, visit.status) for visit in doors.values()
     }
     for told in visits_in(await day.announced()):
         known = story.get(told.visit)
@@ -114,7 +115,7 @@ async def test_one_visit_reported_twice_at_once_by_two_devices_is_reported_once(
     outcomes = await asyncio.gather(
         *(
             day.database.transact(
-                flow.finish_visit,
+                visits.finish_visit,
                 visit.id,
                 VisitReport(new_id(), "refused"),
                 TEAM,

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from services.dispatch import flow
 from services.dispatch.api.common import OfficeQuery, Reply, RoundQuery, WiringDep
 from services.dispatch.assigner import Why
 from services.dispatch.domain import CaseState, Closing, Hand, office_of
+from services.dispatch.flow import lists
 from shared.auth import CallerDep
 from shared.contracts.vocabulary import Class, HandKind, Need, VisitStatus
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
@@ -75,7 +75,7 @@ class CaseOut(Reply):
     why_waiting: Why | None
 
     @classmethod
-    def of(cls, shown: flow.Shown) -> "CaseOut":
+    def of(cls, shown: lists.Shown) -> "CaseOut":
         """Show a case."""
         person, visit, case = shown.person, shown.visit, shown.person.case
         if case is None:
@@ -113,7 +113,7 @@ async def get_cases(
 ) -> Page[CaseOut]:
     """List cases within the token's areas."""
     found = await wiring.database.transact(
-        flow.show_cases,
+        lists.show_cases,
         caller,
         after=unpack_cursor(cursor, tuple[str, str]) if cursor else ("", ""),
         limit=limit + 1,

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from services.dispatch import flow
 from services.dispatch.api.common import Reply, WiringDep
+from services.dispatch.flow import lists
 from shared.contracts.vocabulary import HandKind
 
 router = APIRouter(tags=["hands"])
@@ -36,7 +36,7 @@ async def get_totals(
 ) -> HandTotals:
     """Count open hands, and say after which announcements: the ledger compares them."""
     async with wiring.database.snapshot() as tx:
-        heads, totals = await flow.hand_totals(tx, round_id)
+        heads, totals = await lists.hand_totals(tx, round_id)
     return HandTotals(
         round=round_id,
         heads=[

@@ -7,10 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from services.dispatch import clients, flow
+from services.dispatch import clients
 from services.dispatch.api.cases import HandOut
 from services.dispatch.api.common import Body, Reply, TeamId, WiringDep
 from services.dispatch.domain import Member, MemberRole, Team
+from services.dispatch.flow import lists, teams
 from shared.auth import CallerDep
 from shared.contracts.vocabulary import Need, VisitStatus
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
@@ -131,7 +132,7 @@ async def put_team(team_id: TeamId, body: TeamIn, wiring: WiringDep, caller: Cal
     """Set up or change a team, whole."""
     return TeamOut.of(
         await wiring.database.transact(
-            flow.put_team, body.team(team_id), caller, policy=wiring.policy
+            teams.put_team, body.team(team_id), caller, policy=wiring.policy
         )
     )
 
@@ -142,7 +143,7 @@ async def get_teams(
 ) -> Page[TeamOut]:
     """List teams that work within the token's areas; a team sees itself."""
     found = await wiring.database.transact(
-        flow.show_teams,
+        lists.show_teams,
         caller,
         after=unpack_cursor(cursor, tuple[str])[0] if cursor else "",
         limit=limit + 1,
@@ -162,7 +163,7 @@ async def get_worklist(
     is still answered, and says that they are missing.
     """
     team, stops = await wiring.database.transact(
-        flow.show_worklist, team_id, caller, policy=wiring.policy
+        lists.show_worklist, team_id, caller, policy=wiring.policy
     )
     # No transaction is open while another service is waited for.
     contacts = await clients.contacts(
@@ -177,7 +178,7 @@ async def get_worklist(
     )
 
 
-def _stop(shown: flow.Shown, contacts: dict[str, clients.Contact]) -> Stop:
+def _stop(shown: lists.Shown, contacts: dict[str, clients.Contact]) -> Stop:
     person, visit = shown.person, shown.visit
     if visit is None:
         raise ValueError("a stop of a tour is a visit")

@@ -1,13 +1,12 @@
 """Visits: home-visit tasks from planned to finished, and what happened at the door (R16)."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
-from services.dispatch import flow
 from services.dispatch.api.common import Body, OfficeQuery, Reply, RoundQuery, TeamQuery, WiringDep
 from services.dispatch.assigner import Why
 from services.dispatch.domain import (
@@ -20,6 +19,7 @@ from services.dispatch.domain import (
     VisitReport,
     office_of,
 )
+from services.dispatch.flow import lists, visits
 from shared.auth import CallerDep
 from shared.contracts.vocabulary import Need, VisitOutcome, VisitStatus
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
@@ -77,7 +77,7 @@ class VisitShown(VisitOut):
     why_waiting: Why | None
 
     @classmethod
-    def shown(cls, shown: flow.Shown, visit: Visit) -> "VisitShown":
+    def shown(cls, shown: lists.Shown, visit: Visit) -> "VisitShown":
         """Show a visit of a list."""
         return cls(
             **_members(visit),
@@ -153,16 +153,18 @@ class ReportIn(Body):
     """Comes with the outcome `referred`, and only with it."""
 
     def report(self) -> VisitReport:
-        """Read it."""
+        """Read it, with times in UTC: the same moment said otherwise is the same report."""
         sample, referral = self.sample, self.referral
         return VisitReport(
             id=self.report_id,
             outcome=self.outcome,
-            at=self.at,
-            sample=Sample(str(sample.sample_id), sample.sampled_at, sample.tube_code)
+            at=self.at and self.at.astimezone(UTC),
+            sample=Sample(
+                str(sample.sample_id), sample.sampled_at.astimezone(UTC), sample.tube_code
+            )
             if sample
             else None,
-            referral=Referral(referral.site, referral.until) if referral else None,
+            referral=Referral(referral.site, referral.until.astimezone(UTC)) if referral else None,
         )
 
 
@@ -180,7 +182,7 @@ async def get_visits(
 ) -> Page[VisitShown]:
     """List visits within the token's areas, in the order they were planned; a team's, its own."""
     found = await wiring.database.transact(
-        flow.show_visits,
+        lists.show_visits,
         caller,
         after=unpack_cursor(cursor, tuple[UUID])[0] if cursor else NIL,
         limit=limit + 1,
@@ -199,7 +201,7 @@ async def get_visits(
 async def get_visit(visit_id: UUID, wiring: WiringDep, caller: CallerDep) -> VisitShown:
     """Show one visit."""
     shown, visit = await wiring.database.transact(
-        flow.show_visit, visit_id, caller, policy=wiring.policy
+        lists.show_visit, visit_id, caller, policy=wiring.policy
     )
     return VisitShown.shown(shown, visit)
 
@@ -211,7 +213,7 @@ async def post_assign(
     """Give a visit to a team by hand, or to another team. By itself the assigner does it."""
     return VisitOut.of(
         await wiring.database.transact(
-            flow.assign_visit, visit_id, body.team, caller, policy=wiring.policy
+            visits.assign_visit, visit_id, body.team, caller, policy=wiring.policy
         )
     )
 
@@ -220,7 +222,7 @@ async def post_assign(
 async def post_start(visit_id: UUID, wiring: WiringDep, caller: CallerDep) -> VisitOut:
     """The team is at the door. Sending it again changes nothing."""
     return VisitOut.of(
-        await wiring.database.transact(flow.start_visit, visit_id, caller, policy=wiring.policy)
+        await wiring.database.transact(visits.start_visit, visit_id, caller, policy=wiring.policy)
     )
 
 
@@ -235,7 +237,7 @@ async def post_finish(
     """
     return VisitOut.of(
         await wiring.database.transact(
-            flow.finish_visit, visit_id, body.report(), caller, policy=wiring.policy
+            visits.finish_visit, visit_id, body.report(), caller, policy=wiring.policy
         )
     )
 
@@ -244,5 +246,5 @@ async def post_finish(
 async def post_cancel(visit_id: UUID, wiring: WiringDep, caller: CallerDep) -> VisitOut:
     """Call a visit off. The caller answers for the next step, as an escalation."""
     return VisitOut.of(
-        await wiring.database.transact(flow.cancel_visit, visit_id, caller, policy=wiring.policy)
+        await wiring.database.transact(visits.cancel_visit, visit_id, caller, policy=wiring.policy)
     )

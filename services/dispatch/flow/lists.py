@@ -1,0 +1,166 @@
+"""What is shown: lists of cases, visits and teams, worklists, and figures to compare."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.dispatch import store
+from services.dispatch.assigner import Crew, Why, why_waiting
+from services.dispatch.domain import CaseState, Person, Policy, Team, Visit
+from services.dispatch.flow.steps import acting_team, visit_for
+from shared import outbox
+from shared.auth import Caller
+from shared.contracts.dispatch import HANDS
+from shared.contracts.vocabulary import HandKind, VisitStatus
+from shared.database import Transaction
+from shared.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A person, one of their visits, and what a list says beside it."""
+
+    person: Person
+    visit: Visit | None
+    community_name: str | None
+    why_waiting: Why | None = None
+    """Why a planned visit has no team yet; None also when it is about to have one."""
+
+
+async def show_cases(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    after: tuple[str, str],
+    limit: int,
+    round_id: str | None,
+    office: str | None,
+    state: CaseState | None,
+    policy: Policy,
+) -> list[Shown]:
+    """List cases within the caller's areas, by round and resident."""
+    persons = await store.list_cases(
+        tx,
+        areas=caller.area_patterns,
+        after=after,
+        limit=limit,
+        round_id=round_id,
+        office=office,
+        state=state,
+    )
+    return await _show(tx, [(person, person.visit) for person in persons], policy)
+
+
+async def show_visits(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    after: UUID,
+    limit: int,
+    round_id: str | None,
+    office: str | None,
+    team: str | None,
+    status: VisitStatus | None,
+    policy: Policy,
+) -> list[Shown]:
+    """List visits within the caller's areas in the order they were planned; a team's, its own."""
+    visits = await store.list_visits(
+        tx,
+        areas=caller.area_patterns,
+        after=after,
+        limit=limit,
+        round_id=round_id,
+        office=office,
+        team=team,
+        only=acting_team(caller),
+        status=status,
+    )
+    return await _show(tx, await store.with_persons(tx, visits), policy)
+
+
+async def show_visit(
+    tx: Transaction, visit_id: UUID, caller: Caller, *, policy: Policy
+) -> tuple[Shown, Visit]:
+    """Show one visit.
+
+    Raises:
+        NotFound: no such visit within the caller's areas, or never this team's.
+
+    """
+    visit = await visit_for(tx, visit_id, caller)
+    return (await _show(tx, await store.with_persons(tx, [visit]), policy))[0], visit
+
+
+async def show_worklist(
+    tx: Transaction, team_id: str, caller: Caller, *, policy: Policy
+) -> tuple[Team, list[Shown]]:
+    """List whom a team has to visit, in the order of its tour, as far as the caller may see.
+
+    Raises:
+        NotFound: no such team, or another's worklist.
+
+    """
+    team = await find_team(tx, team_id, caller)
+    persons = await store.worklist(tx, team.id, caller.area_patterns)
+    return team, await _show(tx, [(person, person.visit) for person in persons], policy)
+
+
+async def find_team(tx: Transaction, team_id: str, caller: Caller) -> Team:
+    """Find a team that works within the caller's areas; a team finds itself only.
+
+    Raises:
+        NotFound: there is none.
+
+    """
+    own = acting_team(caller)
+    found = await store.list_teams(tx, caller.area_patterns, only=team_id, limit=1)
+    if not found or own not in {None, team_id}:
+        raise NotFound("no such team within the token's areas")
+    return found[0]
+
+
+async def show_teams(tx: Transaction, caller: Caller, *, after: str, limit: int) -> list[Team]:
+    """List teams that work within the caller's areas; a team sees itself."""
+    return await store.list_teams(
+        tx, caller.area_patterns, after=after, limit=limit, only=acting_team(caller)
+    )
+
+
+async def hand_totals(
+    tx: Transaction, round_id: str
+) -> tuple[list[outbox.Head], dict[HandKind, int]]:
+    """Count open hands by kind, with the heads of what was announced of them (R22)."""
+    heads = [head for head in await outbox.heads(tx) if head.topic == HANDS]
+    return heads, await store.hand_totals(tx, round_id)
+
+
+async def _show(
+    tx: Transaction, pairs: Sequence[tuple[Person, Visit | None]], policy: Policy
+) -> list[Shown]:
+    codes = {person.standing.community for person, _ in pairs}
+    codes |= {visit.community for _, visit in pairs if visit}
+    names = await store.area_names(tx, codes)
+    waiting = {visit.round for _, visit in pairs if visit and visit.status == "planned"}
+    crews = await _crews_of(tx, waiting)
+
+    def show(person: Person, visit: Visit | None) -> Shown:
+        why: Why | None = None
+        if visit and visit.status == "planned":
+            at_work = crews[visit.round]
+            why = "round_over"
+            if at_work is not None:
+                why = why_waiting(visit.community, visit.quarantined, at_work, policy)
+        place = visit.community if visit else person.standing.community
+        return Shown(person, visit, names.get(place), why)
+
+    return [show(person, visit) for person, visit in pairs]
+
+
+async def _crews_of(tx: Transaction, round_ids: Iterable[str]) -> dict[str, list[Crew] | None]:
+    """List the teams on shift by round; None where no work is handed out any more."""
+    crews: dict[str, list[Crew] | None] = {}
+    for round_id, round_ in (await store.read_rounds(tx, round_ids)).items():
+        now = round_.time(datetime.now(UTC))
+        crews[round_id] = await store.crews(tx, round_id, now) if round_.runs(now) else None
+    return crews

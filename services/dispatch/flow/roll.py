@@ -1,0 +1,59 @@
+"""What registry says of people: where they stand on the roll, and whether a swab was recorded."""
+
+from collections.abc import Sequence
+
+from services.dispatch import domain, messages, store
+from services.dispatch.domain import Policy, Scene, Told, VisitAnswer
+from services.dispatch.flow.steps import scene_of, take
+from shared.contracts.envelope import Event
+from shared.contracts.registry import RollChanged, VisitsAnswered
+from shared.database import Transaction
+
+
+async def settle(tx: Transaction, events: Sequence[Event[RollChanged]], *, policy: Policy) -> None:
+    """Open a case for whoever is untested and cannot come; close it when they are not (R15)."""
+    life = await store.our_life(tx)
+    by_round = messages.by_round(events)
+    rounds = {round_id: await store.enter_round(tx, round_id) for round_id in by_round}
+    for round_id, groups in by_round.items():
+        held = await store.held_without_case(tx, round_id)
+        told = messages.newest(groups, worthy=policy.worthy, held=held, life=life)
+        await _settle_round(tx, told, scene_of(rounds[round_id], policy))
+
+
+async def _settle_round(tx: Transaction, told: dict[str, Told], scene: Scene) -> None:
+    if not told:
+        return
+    persons = await store.meet_persons(tx, scene.round.id, told)
+    await take(
+        tx,
+        (domain.settle(person, told[person.resident], scene) for person in persons.values()),
+    )
+
+
+async def take_answers(
+    tx: Transaction, events: Sequence[Event[VisitsAnswered]], *, policy: Policy
+) -> None:
+    """Complete finished visits whose sample registry recorded, escalate those it refused."""
+    by_round = messages.answers(events)
+    rounds = {round_id: await store.enter_round(tx, round_id) for round_id in by_round}
+    for round_id, answers in by_round.items():
+        await _take_answers(tx, answers, scene_of(rounds[round_id], policy))
+
+
+async def _take_answers(tx: Transaction, answers: list[VisitAnswer], scene: Scene) -> None:
+    """Take answers one per person at a time: each is decided on what the one before it left."""
+    now: dict[str, VisitAnswer] = {}
+    later = [told for told in answers if now.setdefault(told.resident, told) is not told]
+    persons = await store.lock_persons(tx, scene.round.id, now)
+    visits = await store.load_visits(tx, scene.round.id, (told.visit for told in now.values()))
+    await take(
+        tx,
+        (
+            domain.answer(person, visits[now[person.resident].visit], now[person.resident], scene)
+            for person in persons.values()
+            if now[person.resident].visit in visits
+        ),
+    )
+    if later:
+        await _take_answers(tx, later, scene)

@@ -1,0 +1,49 @@
+"""Rounds and areas: cases open and close with the round, hands end with its clock."""
+
+from collections.abc import Sequence
+
+from services.dispatch import domain, messages, store
+from services.dispatch.domain import Policy
+from services.dispatch.flow.steps import BATCH, end_hands_past, scene_of, take
+from shared.contracts.envelope import Event
+from shared.contracts.registry import AreasChanged, RoundChanged, RoundTicked
+from shared.database import Transaction
+
+
+async def learn_areas(tx: Transaction, events: Sequence[Event[AreasChanged]]) -> None:
+    """Keep the names of offices and communities."""
+    await store.save_areas(tx, messages.areas(events))
+
+
+async def follow_rounds(
+    tx: Transaction, events: Sequence[Event[RoundChanged]], *, policy: Policy
+) -> None:
+    """Follow rounds as they are made, open and close. Cases open and close with them."""
+    for told in sorted(map(messages.round_of, events), key=lambda told: told.id):
+        known = await store.hold_round(tx, told.id)
+        if not told.is_newer_than(known):
+            continue
+        current = told.ticked(known.clock_at) if known.clock_at else told
+        await store.save_round(tx, current)
+        if (known.state, known.closes_at) != (current.state, current.closes_at):
+            scene = scene_of(current, policy)
+            persons = await store.lock_persons(
+                tx, current.id, await store.residents_of(tx, current.id)
+            )
+            await take(tx, (domain.review(person, scene) for person in persons.values()))
+
+
+async def tick(tx: Transaction, events: Sequence[Event[RoundTicked]], *, policy: Policy) -> None:
+    """Move manual clocks on; hands that are past their time end with it."""
+    clocks = {event.data.round: event.data.clock_at for event in events}
+    for round_id, clock_at in sorted(clocks.items()):
+        known = await store.hold_round(tx, round_id)
+        current = known.ticked(clock_at)
+        await store.save_round(tx, current)
+        await end_hands_past(tx, scene_of(current, policy), limit=None)
+
+
+async def end_hands(tx: Transaction, round_id: str, *, policy: Policy) -> int:
+    """End hands that are past their time, by the round's clock; say how many."""
+    scene = scene_of(await store.enter_round(tx, round_id), policy)
+    return await end_hands_past(tx, scene, limit=BATCH)

@@ -1,0 +1,121 @@
+"""One visit: given to a team, begun, reported, called off."""
+
+import hashlib
+from collections.abc import Callable
+from uuid import UUID
+
+import msgspec
+
+from services.dispatch import domain, store
+from services.dispatch.domain import (
+    Person,
+    Policy,
+    Scene,
+    Step,
+    TeamCannotServe,
+    Visit,
+    VisitReport,
+)
+from services.dispatch.flow.steps import acting_team, scene_of, take, visit_for
+from shared.auth import Caller
+from shared.database import Transaction
+from shared.errors import IdReused
+
+
+async def assign_visit(
+    tx: Transaction, visit_id: UUID, team_id: str, caller: Caller, *, policy: Policy
+) -> Visit:
+    """Give one visit to a team by hand; also one that another team has.
+
+    Raises:
+        NotFound: no such visit within the caller's areas.
+        Conflict: it is over, or the team cannot make it.
+
+    """
+    visit = await visit_for(tx, visit_id, caller)
+    round_ = await store.enter_round(tx, visit.round)
+    team = await store.lock_team(tx, team_id, share=True)
+    if team is None:
+        raise TeamCannotServe("there is no such team", reason="unknown")
+
+    def give(person: Person, current: Visit, scene: Scene) -> Step:
+        return domain.assign(person, current, team, scene)
+
+    return await _move(tx, visit, scene_of(round_, policy), give)
+
+
+async def start_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, policy: Policy) -> Visit:
+    """Note that the team is at the door.
+
+    Raises:
+        NotFound: no such visit within the caller's areas, or never this team's.
+        Conflict: it is over, or no team has it.
+
+    """
+    visit = await visit_for(tx, visit_id, caller)
+    scene = scene_of(await store.enter_round(tx, visit.round), policy)
+
+    def knock(person: Person, current: Visit, scene: Scene) -> Step:
+        return domain.start(person, current, acting_team(caller), scene)
+
+    return await _move(tx, visit, scene, knock)
+
+
+async def finish_visit(
+    tx: Transaction, visit_id: UUID, report: VisitReport, caller: Caller, *, policy: Policy
+) -> Visit:
+    """Take the report of a visit (R16); the same report again gives the first answer (R19).
+
+    Raises:
+        NotFound: no such visit within the caller's areas, or never this team's.
+        Conflict: another report came before, or the report's id came with other content.
+
+    """
+    visit = await visit_for(tx, visit_id, caller)
+    scene = scene_of(await store.enter_round(tx, visit.round), policy)
+    fingerprint = _fingerprint(visit_id, report)
+    before = await store.keep_report(tx, report.id, visit, fingerprint)
+    if before is not None:
+        if before != (visit.id, fingerprint):
+            raise IdReused("report_id: came before with other content")
+        return await _reload(tx, visit)
+
+    def tell(person: Person, current: Visit, scene: Scene) -> Step:
+        return domain.finish(person, current, report, acting_team(caller), scene)
+
+    return await _move(tx, visit, scene, tell)
+
+
+async def cancel_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, policy: Policy) -> Visit:
+    """Call a visit off; the office answers for the next step.
+
+    Raises:
+        NotFound: no such visit within the caller's areas.
+        Conflict: it is over already.
+
+    """
+    visit = await visit_for(tx, visit_id, caller)
+    scene = scene_of(await store.enter_round(tx, visit.round), policy)
+
+    def call_off(person: Person, current: Visit, scene: Scene) -> Step:
+        return domain.cancel(person, current, caller.sub, scene)
+
+    return await _move(tx, visit, scene, call_off)
+
+
+async def _move(
+    tx: Transaction, visit: Visit, scene: Scene, decide: Callable[[Person, Visit, Scene], Step]
+) -> Visit:
+    persons = await store.lock_persons(tx, visit.round, [visit.resident])
+    current = await _reload(tx, visit)
+    step = decide(persons[visit.resident], current, scene)
+    await take(tx, [step])
+    return next((after for _, after in step.visits if after.id == visit.id), current)
+
+
+async def _reload(tx: Transaction, visit: Visit) -> Visit:
+    return (await store.load_visits(tx, visit.round, [visit.id]))[visit.id]
+
+
+def _fingerprint(visit_id: UUID, report: VisitReport) -> bytes:
+    return hashlib.sha256(msgspec.json.encode((visit_id, report))).digest()
