@@ -239,7 +239,7 @@ class Database:
                     yield connection
                 finally:
                     if raw.is_in_transaction():
-                        # Its rollback was cut short. Nobody else may find it, nor its locks last.
+                        # Its rollback was cut short; nobody else may find it so.
                         raw.terminate()
         except exc.DBAPIError as error:
             # Inside the block statements raise asyncpg's errors; only connecting raises these.
