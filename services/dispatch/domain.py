@@ -716,8 +716,18 @@ def _see_to(step: Step, scene: Scene) -> Step:
             step = step.hold(None)
         return _planned(step, scene)
     if visit.is_open and visit.quarantined != _quarantined(standing):
-        return step.put(replace(visit, quarantined=not visit.quarantined), current=True)
+        return _refitted(step, replace(visit, quarantined=not visit.quarantined), scene)
     return step
+
+
+def _refitted(step: Step, visit: Visit, scene: Scene) -> Step:
+    """Follow a quarantine that began or ended; where teams are separate, another has to go (R17).
+
+    A team that is at the door already finishes.
+    """
+    if visit.status == "assigned" and scene.policy.quarantine == "separate":
+        return step.put(_waiting_again(visit, scene), current=True).hold(None)
+    return step.put(visit, current=True)
 
 
 def _closed(step: Step, closing: Closing, scene: Scene) -> Step:
@@ -775,16 +785,19 @@ def _let_go(person: Person, scene: Scene) -> Step:
     step = Step(person, person).hold(None)
     visit = person.visit
     if visit is not None and visit.status in {"assigned", "started"}:
-        waiting = replace(
-            visit,
-            status="planned",
-            planned_at=scene.now,
-            team=None,
-            assigned_at=None,
-            started_at=None,
-        )
-        step = step.put(waiting, current=True)
+        step = step.put(_waiting_again(visit, scene), current=True)
     return _follow(step, scene)
+
+
+def _waiting_again(visit: Visit, scene: Scene) -> Visit:
+    return replace(
+        visit,
+        status="planned",
+        planned_at=scene.now,
+        team=None,
+        assigned_at=None,
+        started_at=None,
+    )
 
 
 def _take_over(step: Step, told: ToldHand) -> Step:

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -326,6 +327,17 @@ def test_r17_a_quarantine_that_ends_makes_the_visit_an_ordinary_one() -> None:
     assert list(step.moved_visits()) == []
 
 
+def test_r17_a_quarantine_that_begins_takes_the_visit_from_a_team_that_must_not_go() -> None:
+    news = told(2, needs=("mobility", "quarantine"))
+    separate = scene(policy=Policy(quarantine="separate"))
+    taken = done(domain.settle(assigned(), news, separate))
+    assert (the_visit(taken).status, taken.hand) == ("planned", None)
+    last = done(domain.settle(assigned(), news, scene()))
+    assert the_visit(last).status == "assigned"
+    at_the_door = done(domain.settle(started(), news, separate))
+    assert the_visit(at_the_door).status == "started"
+
+
 def test_a_hand_past_its_time_ends_and_the_visit_waits_for_a_team_again() -> None:
     person = assigned()
     assert domain.expire(person, scene(TEAM.shift_until - HOUR)) is None
@@ -575,6 +587,7 @@ class OneLife(RuleBasedStateMachine):
         super().__init__()
         self.person = ALICE
         self.round = ROUND
+        self.policy = Policy()
         self.now = MORNING
         self.rev = 0
         self.visits: dict[UUID, Visit] = {}
@@ -582,7 +595,11 @@ class OneLife(RuleBasedStateMachine):
         self.heard_hand: tuple[object, ...] | None = None
 
     def scene(self) -> Scene:
-        return scene(self.now, self.round)
+        return scene(self.now, self.round, self.policy)
+
+    @initialize(quarantine=st.sampled_from(["last", "separate"]))
+    def by_policy(self, quarantine: domain.QuarantinePolicy) -> None:
+        self.policy = Policy(quarantine=quarantine)
 
     def take(self, step: Step | None) -> None:
         if step is None:
@@ -632,7 +649,8 @@ class OneLife(RuleBasedStateMachine):
         visit = self.visits[data.draw(st.sampled_from(sorted(self.visits)))]
         person, now = self.person, self.scene()
         until = self.now + data.draw(st.sampled_from([1, 8])) * HOUR
-        team = replace(TEAM, id=data.draw(st.sampled_from(["t1", "t2"])), shift_until=until)
+        name = data.draw(st.sampled_from(["t1", "t2"]))
+        team = replace(TEAM, id=name, shift_until=until, serves_quarantine=name == "t2")
         try:
             match act:
                 case "assign":
