@@ -10,6 +10,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
@@ -138,17 +139,14 @@ def _command(order: Order, rows: str | None, registry: str, token: str | None) -
             order = replace(order, rows=RowRange.parse(rows))
         tallies = asyncio.run(_import(order, registry, token or development_token(["system"])))
     except (LocalError, ValueError) as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
+        _say(console, str(error), style="red")
         return WRONG_ORDER
     return report(tallies, order, console)
 
 
 async def _import(order: Order, registry: str, token: str) -> list[Tally]:
     console = Console(stderr=True)
-
-    def waiting(why: str) -> None:
-        console.print(why, style="yellow", markup=False, highlight=False)
-
+    waiting = partial(_say, console, style="yellow")
     async with Api(registry, lambda: token, waiting=waiting) as api:
         return await import_file(order, api, console)
 
@@ -178,16 +176,21 @@ async def import_file(order: Order, api: Api, console: Console) -> list[Tally]:
 def report(tallies: Sequence[Tally], order: Order, console: Console) -> int:
     """Say how it went and what to do next; the exit code: 1 if any row was rejected or lost."""
     for tally in tallies:
-        console.print(str(tally), highlight=False)
+        _say(console, str(tally))
         for reason, count in sorted(tally.reasons.items(), key=lambda item: -item[1]):
-            console.print(f"  {count:,} times {reason}", highlight=False, markup=False)
+            _say(console, f"  {count:,} times {reason}")
         if tally.stopped_by is not None:
-            console.print(f"stopped: {tally.stopped_by}", highlight=False, markup=False)
-            console.print("Run the same command again: what was accepted is a duplicate then.")
+            _say(console, f"stopped: {tally.stopped_by}")
+            _say(console, "Run the same command again: what was accepted is a duplicate then.")
         if tally.rejected:
             where = f"listed in {order.rejects}" if order.rejects else "list them with --rejects"
-            console.print(f"Rejected rows: {where}; mend them and run the same command again.")
+            _say(console, f"Rejected rows: {where}; mend them and run the same command again.")
     return 0 if all(tally.clean for tally in tallies) else 1
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line as it is: not broken, so that it can be searched for, and not marked up."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _plans(order: Order, source: RowFile) -> list[tuple[Kind, RowMap | None]]:
