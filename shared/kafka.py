@@ -46,7 +46,8 @@ async def _create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None
         await admin.start()
         existing = set(await admin.list_topics())
         missing = [
-            NewTopic(topic, PARTITIONS, settings.replication)
+            # An empty assignment, not none: with none aiokafka refuses a replication of -1.
+            NewTopic(topic, PARTITIONS, settings.replication, replica_assignments={})
             for topic in topics
             if topic not in existing
         ]
