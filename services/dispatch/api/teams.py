@@ -1,7 +1,8 @@
 """Teams (小组), who is in them, when and where they work, and their worklists."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -122,8 +123,11 @@ class Worklist(Reply):
     """Whom a team has to visit."""
 
     team: TeamOut
-    contacts: Literal["shown", "unavailable"]
-    """`unavailable`: registry does not answer; the list is whole, names and doors are missing."""
+    contacts: clients.ContactState
+    """`unavailable`: registry does not answer; `refused`: it does not show them to this caller.
+
+    The list is whole in any case; names and doors are missing.
+    """
     items: list[Stop]
 
 
@@ -173,12 +177,12 @@ async def get_worklist(
     )
     return Worklist(
         team=TeamOut.of(team),
-        contacts="unavailable" if contacts is None else "shown",
-        items=[_stop(shown, contacts or {}) for shown in stops],
+        contacts=contacts.state,
+        items=[_stop(shown, contacts.by_resident) for shown in stops],
     )
 
 
-def _stop(shown: lists.Shown, contacts: dict[str, clients.Contact]) -> Stop:
+def _stop(shown: lists.Shown, contacts: Mapping[str, clients.Contact]) -> Stop:
     person, visit = shown.person, shown.visit
     if visit is None:
         raise ValueError("a stop of a tour is a visit")
