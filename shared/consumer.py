@@ -333,7 +333,7 @@ class Consumer:
                 if tx.is_transient(error):
                     raise
                 log.error(  # noqa: TRY400 - a stack may quote the data
-                    "handler_failed", type=type_name, exception=describe(error)
+                    "handler_failed", type=type_name, failure=describe(error)
                 )
                 raise Unappliable(f"{type_name}: {type(error).__name__}") from error
 

@@ -5,7 +5,7 @@ table without any key: whatever is counted twice, or not at all, is there to see
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -124,7 +124,7 @@ class Producer:
 
 
 class Follower:
-    """A service that writes numbers down. `faults` says which numbers make it fail, and how."""
+    """A service that writes numbers down. `faults`: how it fails at a number, time after time."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Follower:
         handlers: Handlers | None = None,
     ) -> None:
         self.database = database
-        self.faults: dict[int, list[Exception]] = {}
+        self.faults: dict[int, Iterator[type[Exception]]] = {}
         self.runs: list[list[int]] = []
         self.client = producer.client("system")
         self.consumer = Consumer(
@@ -160,9 +160,9 @@ class Follower:
         self.runs.append(numbers)
         await self._write(tx, events, numbers)
         for n in numbers:
-            if faults := self.faults.get(n):
-                # The last one stays.
-                raise faults.pop(0) if len(faults) > 1 else faults[0]
+            fault = next(self.faults.get(n, iter(())), None)
+            if fault is not None:
+                raise fault
 
     async def fold_openings(self, tx: Transaction, events: Sequence[Event[RoundOpened]]) -> None:
         """Write zeros down: a type of its own, to break runs."""
