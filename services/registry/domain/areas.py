@@ -48,7 +48,7 @@ def place(code: str | None, known: Collection[str], fallback: str | None) -> str
     given = code or fallback or ""
     if len(given) == COMMUNITY_DIGITS and given in known:
         return given
-    if given[:OFFICE_DIGITS] in known:
+    if len(given) >= OFFICE_DIGITS and given[:OFFICE_DIGITS] in known:
         return given[:OFFICE_DIGITS] + UNKNOWN_IN_OFFICE
     if given[:DISTRICT_DIGITS] in known:
         return given[:DISTRICT_DIGITS] + "000" + UNKNOWN_IN_OFFICE

@@ -199,12 +199,17 @@ async def materialise(tx: Transaction, where: Round, residents: Sequence[UUID]) 
 
 
 async def freeze(tx: Transaction, where: Round) -> None:
-    """Give every member a row: from now on it says where they lived, whatever happens later."""
+    """Give every member a row: from now on it says where they lived, whatever happens later.
+
+    So it does for the dead, and for those who lived here once: a late sample may still count here.
+    """
     await tx.do(
         f"INSERT INTO roll_state (round, resident, rev, {_COLUMNS})"
-        " SELECT $1, id, 0, 'unaccounted', community, community, needs, NULL, NULL, NULL, NULL,"
-        "   NULL, NULL, NULL, NULL, true"
-        " FROM resident WHERE alive AND left(community, 9) = ANY ($2)"
+        " SELECT $1, id, 0, CASE WHEN alive AND left(community, 9) = ANY ($2) THEN 'unaccounted'"
+        "   ELSE 'off' END, community, community, needs, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+        "   NULL, alive"
+        " FROM resident WHERE left(community, 9) = ANY ($2) OR id IN ("
+        "   SELECT resident FROM residence_past WHERE left(community, 9) = ANY ($2))"
         " ON CONFLICT DO NOTHING",
         where.id, where.offices,
     )  # fmt: skip

@@ -1,0 +1,518 @@
+"""registry without HTTP: its use cases on a real database, beside the model of the account.
+
+`Books.play` runs steps in both, folds what registry announces, and holds three accounts against
+each other: the fold, registry's recount from its facts, and the model's.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar
+from uuid import UUID, uuid4
+
+import msgspec
+
+from services.registry import messages
+from services.registry.domain.areas import Area
+from services.registry.domain.entries import Entry, Exclusion
+from services.registry.domain.residents import Draft, NeedSpan
+from services.registry.domain.rounds import Round
+from services.registry.flow import exclusions, field, residents, results, rounds
+from services.registry.store import account
+from services.registry.vault import Vault
+from shared.contracts.cells import cells_of
+from shared.contracts.dispatch import HandChange, HandsChanged
+from shared.contracts.envelope import Event, Record
+from shared.contracts.registry import RollChanged, RoundOpened, Standing
+from shared.database import Database, Transaction
+from tests.registry import model
+from tests.support.town import AREAS, CHAOHE, DISTRICT, DONGFANG, LANQIAO, LUYUAN, OPENS
+
+T = TypeVar("T")
+
+OUTSIDE = "410172001001"
+"""A community of another district, in no round."""
+UNKNOWN = f"{DISTRICT}000000"
+COMMUNITIES = (LUYUAN, LANQIAO, DONGFANG, OUTSIDE, None)
+"""Where people may live; None is not known, and counts in the district's own row (R5)."""
+ELSEWHERE = [
+    {"code": "410172", "name": "高新区", "kind": "district"},
+    {"code": "410172001", "name": "梧桐办事处", "kind": "office", "parent": "410172"},
+    {"code": OUTSIDE, "name": "红叶社区", "kind": "community", "parent": "410172001"},
+]
+SCOPES = ((DISTRICT,), (CHAOHE,))
+"""The first round covers the district, the second one office of it."""
+WINDOW = 12
+"""Hours a round lasts; the second opens when the first is due to close."""
+NOON = 6
+"""What the clock of a round shows when it has just been opened."""
+PEOPLE = [UUID(int=n + 1) for n in range(4)]
+ROUNDS = [UUID(int=n + 0x100) for n in range(2)]
+FACTS = (
+    "submission", "sample", "report", "exclusion", "hand", "roll_state", "residence_past",
+    "resident_need", "resident", "population",
+)  # fmt: skip
+
+
+# --- what can happen ---
+
+
+@dataclass(frozen=True)
+class Lives:
+    """Somebody is put on file, or moves."""
+
+    who: int
+    where: int
+    since: float | None = None
+    """Hours after the first round's opening; None leaves it to registry."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Somebody's needs are these from now on."""
+
+    who: int
+    needs: frozenset[Literal["mobility", "quarantine"]]
+
+
+@dataclass(frozen=True)
+class Life:
+    """Somebody died, or is found alive."""
+
+    who: int
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Swab:
+    """A swab, with an outcome or without, released or not; `at` in hours of the round."""
+
+    who: int
+    number: int
+    at: int = 1
+    outcome: Literal["negative", "positive"] | None = None
+    released: bool = True
+    at_door: bool = False
+    here: bool = False
+    """Whether the site named its community."""
+
+
+@dataclass(frozen=True)
+class Swabs:
+    """Swabs sent in together."""
+
+    swabs: tuple[Swab, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report about an earlier swab: its first one, or a correction."""
+
+    swab: int
+    outcome: Literal["negative", "positive"]
+    released: bool = True
+
+
+@dataclass(frozen=True)
+class Void:
+    """An earlier swab is voided."""
+
+    swab: int
+
+
+@dataclass(frozen=True)
+class Again:
+    """Everything that was sent in as a sample or result comes once more."""
+
+
+@dataclass(frozen=True)
+class Exclude:
+    """An exclusion is filed."""
+
+    who: int
+    number: int
+    reason: str = "recovered"
+
+
+@dataclass(frozen=True)
+class Revoke:
+    """An earlier exclusion is revoked."""
+
+    exclusion: int
+
+
+@dataclass(frozen=True)
+class Hand:
+    """dispatch says in whose hands somebody is; `age` makes it older than the last one."""
+
+    who: int
+    number: int
+    kind: Literal["visit", "escalation"] | None = "visit"
+    age: int = -1
+
+
+@dataclass(frozen=True)
+class Open:
+    """A round opens."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Close:
+    """A round closes."""
+
+    number: int
+
+
+Step = (
+    Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand | Open | Close
+)
+
+
+# --- the books ---
+
+
+@dataclass
+class _Swab:
+    entry: Entry
+    number: int
+    standing: UUID | None
+    """The released report that stands."""
+
+
+class Books:
+    """registry's use cases on one database, and the model of the account beside them."""
+
+    def __init__(self, url: str, vault: Vault) -> None:
+        self._runner = asyncio.Runner()
+        self._vault = vault
+        self._database = Database(url, before_commit=self._record, pool_size=1)
+        self._announced: list[Any] = []
+        self._run(self._database.transact(residents.register_areas, _areas()))
+        for number, round_id in enumerate(ROUNDS):
+            self._run(self._database.transact(rounds.draft, _round(round_id, number)))
+        self._start()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._run(self._database.close())
+        self._runner.close()
+
+    def play(self, *steps: Step) -> None:
+        """Begin anew, take these steps, and hold the accounts against each other."""
+        self._start()
+        self._run(self._clear())
+        for step in steps:
+            self._run(self._take(step))
+        self._run(self._compare())
+
+    def figures(self, number: int = 0) -> model.Figures:
+        """The figures of a round as folded."""
+        return {code: cells for code, cells in self._folded(number).items() if cells}
+
+    def _start(self) -> None:
+        self._people: dict[int, model.Person] = {}
+        self._model = [
+            model.Round((CHAOHE, "410171002", f"{DISTRICT}000")),
+            model.Round((CHAOHE,)),
+        ]
+        self._state = ["draft", "draft"]
+        self._swabs: list[_Swab] = []
+        self._sent: list[Entry] = []
+        self._filed: list[tuple[UUID, int, list[object]]] = []
+        self._revisions: Counter[tuple[int, int]] = Counter()
+        self._announced.clear()
+        self._fold: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+        self._revs: dict[tuple[str, str], set[int]] = defaultdict(set)
+        self._steps = 0
+
+    # --- steps; one that makes no sense where it stands is passed over ---
+
+    async def _take(self, step: Step) -> None:
+        self._steps += 1
+        match step:
+            case Lives():
+                await self._lives(step)
+            case Needs() | Life():
+                await self._changes(step)
+            case Swabs():
+                await self._swab(step)
+            case Report():
+                await self._report(step)
+            case Void():
+                await self._void(step)
+            case Again():
+                answers = await self._enter(*self._sent)
+                assert {answer.status for answer in answers} <= {"duplicate"}
+            case Exclude():
+                await self._exclude(step)
+            case Revoke():
+                await self._revoke(step)
+            case Hand():
+                await self._hand(step)
+            case Open() | Close():
+                await self._turn(step)
+        self._fold_announced()
+
+    async def _register(self, who: int, **stated: Any) -> None:
+        stated = stated if who in self._people else {"name": f"居民{who}"} | stated
+        (answer,) = await self._database.transact(
+            residents.register, self._vault, [Draft(0, PEOPLE[who], stated)],
+            home=DISTRICT, covers=lambda _: True, now=datetime.now(UTC),
+        )  # fmt: skip
+        assert answer.status != "rejected", answer.reason
+
+    async def _lives(self, step: Lives) -> None:
+        sent = COMMUNITIES[step.where]
+        since = None if step.since is None else _at(step.since)
+        await self._register(step.who, community=sent, since=since)
+        community = sent or UNKNOWN
+        person = self._people.get(step.who)
+        if person is None:
+            self._people[step.who] = model.Person([(float("-inf"), community)])
+        elif person.homes[-1][1] != community:
+            person.homes.append((self._since(step, person, community), community))
+
+    def _since(self, step: Lives, person: model.Person, community: str) -> float:
+        if step.since is not None:
+            return step.since
+        since, before = person.homes[-1]
+        if before == UNKNOWN:
+            return since
+        clocks = [
+            NOON + WINDOW * number
+            for number, state in enumerate(self._state)
+            if state == "open" and any(c.startswith(self._model[number].offices)
+                                       for c in (before, community))
+        ]  # fmt: skip
+        # Without a drill under way it is now: long after every swab.
+        return max(clocks, default=1e6 + self._steps)
+
+    async def _changes(self, step: Needs | Life) -> None:
+        person = self._people.get(step.who)
+        if person is None:
+            return
+        if isinstance(step, Needs):
+            spans = tuple(NeedSpan(code) for code in sorted(step.needs))
+            await self._register(step.who, needs=spans)
+            person.needs = step.needs
+        else:
+            await self._register(step.who, alive=step.alive)
+            person.alive = step.alive
+
+    async def _enter(self, *entries: Entry) -> Sequence[Any]:
+        numbered = [replace(entry, ordinal=n) for n, entry in enumerate(entries)]
+        return await self._database.transact(
+            results.record, self._vault, numbered, datetime.now(UTC)
+        )
+
+    async def _swab(self, step: Swabs) -> None:
+        takeable = [
+            swab for swab in step.swabs
+            if swab.who in self._people and self._state[swab.number] != "draft"
+        ]  # fmt: skip
+        entries = [_entry(swab) for swab in takeable]
+        answers = await self._enter(*entries)
+        assert [answer.status for answer in answers] == ["accepted"] * len(entries), answers
+        for swab, entry in zip(takeable, entries, strict=True):
+            shown = swab.outcome if swab.released else None
+            self._sent.append(entry)
+            self._swabs.append(_Swab(entry, swab.number, entry.result if shown else None))
+            self._model[swab.number].samples.append(
+                model.Sample(
+                    swab.who, _hours(entry), entry.channel, LUYUAN if swab.here else None, shown
+                )
+            )
+
+    def _known_swab(self, index: int) -> tuple[_Swab, model.Sample] | None:
+        if not self._swabs:
+            return None
+        swab = self._swabs[index % len(self._swabs)]
+        place = [s for s in self._swabs if s.number == swab.number].index(swab)
+        return swab, self._model[swab.number].samples[place]
+
+    async def _report(self, step: Report) -> None:
+        known = self._known_swab(step.swab)
+        if known is None:
+            return
+        swab, sample = known
+        entry = replace(
+            swab.entry, result=uuid4(), outcome=step.outcome, corrects=swab.standing,
+            released_at=swab.entry.sampled_at if step.released else None,
+        )  # fmt: skip
+        (answer,) = await self._enter(entry)
+        assert answer.status == "accepted", answer.reason
+        self._sent.append(entry)
+        if step.released:
+            swab.standing, sample.outcome = entry.result, step.outcome
+
+    async def _void(self, step: Void) -> None:
+        known = self._known_swab(step.swab)
+        if known is None:
+            return
+        swab, sample = known
+        entry = replace(
+            swab.entry, result=uuid4(), outcome=None, released_at=None,
+            corrects=swab.entry.sample, void=True,
+        )  # fmt: skip
+        (answer,) = await self._enter(entry)
+        assert answer.status == "accepted", answer.reason
+        self._sent.append(entry)
+        sample.void = True
+
+    async def _exclude(self, step: Exclude) -> None:
+        if step.who not in self._people:
+            return
+        filed = Exclusion(uuid4(), ROUNDS[step.number], PEOPLE[step.who], step.reason, "office")
+        status = await self._database.transact(
+            exclusions.exclude, filed, lambda _: True, datetime.now(UTC)
+        )
+        assert status == "accepted"
+        row: list[object] = [step.who, step.reason, True]
+        self._model[step.number].exclusions.append(row)
+        self._filed.append((filed.id, step.number, row))
+
+    async def _revoke(self, step: Revoke) -> None:
+        if self._filed:
+            exclusion_id, _, row = self._filed[step.exclusion % len(self._filed)]
+            await self._database.transact(
+                exclusions.revoke, exclusion_id, "office", lambda _: True, datetime.now(UTC)
+            )
+            row[2] = False
+
+    async def _hand(self, step: Hand) -> None:
+        if step.who not in self._people or self._state[step.number] == "draft":
+            return
+        key = (step.who, step.number)
+        revision = max(1, self._revisions[key] - step.age)
+        hand = HandChange(str(PEOPLE[step.who]), revision, step.kind)
+        message = HandsChanged(str(ROUNDS[step.number]), [hand])
+        record = Record(
+            message.topic, 0, 1, uuid4(), uuid4(), UUID(int=1), message.type, OPENS, b""
+        )
+        await self._database.transact(field.take_hands, [Event(record, message)])
+        if revision > self._revisions[key]:
+            self._revisions[key] = revision
+            self._model[step.number].hands[step.who] = step.kind
+
+    async def _turn(self, step: Open | Close) -> None:
+        number, round_id = step.number, ROUNDS[step.number]
+        now = datetime.now(UTC)
+        if isinstance(step, Open) and self._state[number] == "draft":
+            await self._database.transact(rounds.open_round, round_id, now)
+            await self._database.transact(rounds.tick, round_id, _at(NOON + WINDOW * number))
+            self._state[number] = "open"
+        elif isinstance(step, Close) and self._state[number] == "open":
+            await self._database.transact(rounds.close_round, round_id, now)
+            self._model[number].close(self._people)
+            self._state[number] = "closed"
+
+    # --- the three accounts ---
+
+    def _fold_announced(self) -> None:
+        """Fold as `shared.contracts.registry.Change` says, and hold the revs to be dense."""
+        for message in self._announced:
+            match message:
+                case RoundOpened():
+                    for opened in message.communities:
+                        cells = self._fold[message.round][opened.community]
+                        for prefix, n in [("", opened.roll), *_by_need(opened.needs)]:
+                            cells[f"{prefix}roll"] += n
+                            cells[f"{prefix}unaccounted"] += n
+                case RollChanged():
+                    for community, changes in message.communities.items():
+                        for change in changes:
+                            self._revs[message.round, change.resident].add(change.rev)
+                            self._count(message.round, community, change.before, -1)
+                            self._count(message.round, community, change.after, +1)
+        self._announced.clear()
+        for communities in self._fold.values():
+            for community, cells in communities.items():
+                assert min(cells.values(), default=0) >= 0, (community, dict(cells))
+
+    def _count(self, where: str, community: str, standing: Standing | None, sign: int) -> None:
+        if standing is not None and standing.counted_in in {"", community}:
+            for cell in cells_of(standing):
+                self._fold[where][community][cell] += sign
+
+    def _folded(self, number: int) -> model.Figures:
+        communities = self._fold[str(ROUNDS[number])].items()
+        return {code: {c: n for c, n in cells.items() if n} for code, cells in communities}
+
+    async def _compare(self) -> None:
+        for number, round_id in enumerate(ROUNDS):
+            if self._state[number] == "draft":
+                continue
+            async with self._database.snapshot() as tx:
+                where = await rounds.load(tx, round_id)
+                recounted = messages.recounted(await account.recount(tx, where))
+            told = self._model[number].figures(self._people)
+            assert self.figures(number) == recounted, "the fold is not the recount"
+            assert recounted == told, "the recount is not what the rules say"
+        for key, revs in self._revs.items():
+            assert revs == set(range(1, len(revs) + 1)), (key, revs)
+
+    # --- the machinery ---
+
+    async def _record(self, tx: Transaction) -> None:
+        """Take the place of the outbox, with what a message is after its journey."""
+        for message, _ in tx.announced:
+            raw = msgspec.json.encode(message)
+            self._announced.append(msgspec.json.decode(raw, type=type(message)))
+
+    async def _clear(self) -> None:
+        async with self._database.begin() as tx:
+            for table in FACTS:
+                await tx.do(f"DELETE FROM {table}")
+            for number, round_id in enumerate(ROUNDS):
+                made = _round(round_id, number)
+                await tx.do(
+                    "UPDATE round SET state = 'draft', closes_at = $2, clock_at = $3,"
+                    " frozen_at = NULL WHERE id = $1",
+                    round_id, made.closes_at, made.clock_at,
+                )  # fmt: skip
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+
+def _by_need(needs: dict[Any, int]) -> list[tuple[str, int]]:
+    return [(f"need.{need}.", n) for need, n in needs.items()]
+
+
+def _at(hours: float) -> datetime:
+    return OPENS + timedelta(hours=hours)
+
+
+def _hours(entry: Entry) -> float:
+    return (entry.sampled_at - OPENS) / timedelta(hours=1)
+
+
+def _areas() -> list[Area]:
+    return [
+        Area(area["code"], area["name"], area["kind"], area.get("parent"))  # type: ignore[arg-type]
+        for area in [*AREAS, *ELSEWHERE]
+    ]
+
+
+def _round(round_id: UUID, number: int) -> Round:
+    opens = _at(WINDOW * number)
+    return Round(
+        id=round_id, version=1, campaign="2022-01", number=number + 1, name=f"第{number + 1}轮",
+        state="draft", opens_at=opens, closes_at=opens + timedelta(hours=WINDOW),
+        offices=SCOPES[number], manual_clock=True, clock_at=opens,
+    )  # fmt: skip
+
+
+def _entry(swab: Swab) -> Entry:
+    sampled_at = _at(swab.at + WINDOW * swab.number)
+    return Entry(
+        ordinal=0, sample=uuid4(), result=uuid4(), resident=PEOPLE[swab.who], document=None,
+        round=ROUNDS[swab.number], sampled_at=sampled_at,
+        channel="home_visit" if swab.at_door else "site",
+        site=f"{LUYUAN}-1" if swab.here else None, outcome=swab.outcome,
+        released_at=sampled_at if swab.outcome and swab.released else None,
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""The account as 1-domain.md tells it ("The account, exactly"), without a database.
+
+Written from the rules alone: it knows no row, no revision and no message.
+"""
+
+from collections import Counter, defaultdict
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+Figures = dict[str, dict[str, int]]
+
+
+@dataclass
+class Person:
+    """Somebody on file. `homes` holds (since, community) in the order of noting."""
+
+    homes: list[tuple[float, str]]
+    needs: frozenset[str] = frozenset()
+    alive: bool = True
+
+    def stays(self) -> list[tuple[float, float, str]]:
+        """Where they lived, from and until when: what is noted later overlays what was before."""
+        spans = []
+        for n, (since, community) in enumerate(self.homes):
+            until = min([later for later, _ in self.homes[n + 1 :]], default=float("inf"))
+            if since < until:
+                spans.append((since, until, community))
+        return sorted(spans)
+
+
+@dataclass
+class Sample:
+    """A swab; `outcome` is the released one that stands."""
+
+    who: int
+    at: float
+    channel: str
+    community: str | None
+    outcome: str | None = None
+    void: bool = False
+
+
+@dataclass
+class Round:
+    """One round: who is concerned, and the facts about it."""
+
+    offices: tuple[str, ...]
+    samples: list[Sample] = field(default_factory=list)
+    exclusions: list[list[object]] = field(default_factory=list)
+    """[who, reason, stands], in the order of filing."""
+    hands: dict[int, str | None] = field(default_factory=dict)
+    members: dict[int, Person] | None = None
+    """As they were at closing; None while the round is open."""
+
+    def close(self, people: dict[int, Person]) -> None:
+        """Freeze membership."""
+        self.members = deepcopy(people)
+
+    def figures(self, people: dict[int, Person]) -> Figures:
+        """Count everybody."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for who in people:
+            person = (people if self.members is None else self.members).get(who, Person([]))
+            community, cells = self._standing(who, person)
+            counts[community].update(cells)
+            for need in person.needs if "roll" in cells else ():
+                counts[community].update(f"need.{need}.{c}" for c in cells if "." not in c)
+        return {code: dict(cells) for code, cells in counts.items() if cells}
+
+    def _standing(self, who: int, person: Person) -> tuple[str, list[str]]:
+        mine = [sample for sample in self.samples if sample.who == who and not sample.void]
+        if mine:
+            first = min(mine, key=lambda sample: sample.at)
+            for _, until, community in person.stays():
+                if until > first.at and community.startswith(self.offices):
+                    resulted = ["resulted", first.outcome] if first.outcome else []
+                    return community, ["roll", "sampled", f"channel.{first.channel}", *resulted]
+            return first.community or self.offices[0][:6] + "000000", ["visitors"]
+        home = person.homes[-1][1] if person.homes else ""
+        if not person.alive or not home.startswith(self.offices):
+            return home, []
+        for excluded, reason, stands in self.exclusions:
+            if excluded == who and stands:
+                return home, ["roll", "excluded", f"excluded.{reason}"]
+        if kind := self.hands.get(who):
+            return home, ["roll", "in_hand", f"in_hand.{kind}"]
+        return home, ["roll", "unaccounted"]

@@ -1,0 +1,102 @@
+"""The account under random days: fold = recount = the rules, whatever happens in which order.
+
+More of them: `pytest tests/registry/test_account.py --hypothesis-profile=long`.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy.local.servers import Postgres
+from services.registry.vault import Vault
+from tests.registry.books import (
+    COMMUNITIES,
+    NOON,
+    PEOPLE,
+    ROUNDS,
+    Again,
+    Books,
+    Close,
+    Exclude,
+    Hand,
+    Life,
+    Lives,
+    Needs,
+    Open,
+    Report,
+    Revoke,
+    Step,
+    Swab,
+    Swabs,
+    Void,
+)
+from tests.support.town import LANQIAO, LUYUAN
+
+EXAMPLES = 150
+"""Random days in CI; the profile `long` asks for more."""
+MOST_STEPS = 14
+
+HERE, NEXT, OTHER, OUT, NOWHERE = range(len(COMMUNITIES))
+
+_who = st.integers(0, len(PEOPLE) - 1)
+_round = st.integers(0, len(ROUNDS) - 1)
+_outcome = st.sampled_from(("negative", "positive"))
+_index = st.integers(0, 3)
+_needs = st.frozensets(st.sampled_from(("mobility", "quarantine")))
+_lives = st.builds(
+    Lives, _who, st.integers(0, len(COMMUNITIES) - 1), st.none() | st.integers(-1, 14)
+)
+_swab = st.builds(
+    Swab, _who, _round, st.integers(0, NOON), st.none() | _outcome, st.booleans(), st.booleans(),
+    st.booleans(),
+)  # fmt: skip
+_step: st.SearchStrategy[Step] = st.one_of(
+    _lives,
+    _lives,
+    st.builds(Needs, _who, _needs),
+    st.builds(Life, _who, st.booleans()),
+    st.builds(Swabs, st.lists(_swab, min_size=1, max_size=3).map(tuple)),
+    st.builds(Swabs, st.tuples(_swab)),
+    st.builds(Report, _index, _outcome, st.booleans()),
+    st.builds(Void, _index),
+    st.just(Again()),
+    st.builds(Exclude, _who, _round, st.sampled_from(("recovered", "under_3"))),
+    st.builds(Revoke, _index),
+    st.builds(
+        Hand, _who, _round, st.none() | st.sampled_from(("visit", "escalation")),
+        st.integers(-2, 1),
+    ),
+    st.builds(Open, _round),
+    st.builds(Close, _round),
+)  # fmt: skip
+_first = st.tuples(*(st.builds(Lives, st.just(who), st.integers(0, 4)) for who in range(3)))
+_opened = st.sampled_from(((Open(0),), (Open(0), Open(1)), ()))
+
+
+@pytest.fixture(scope="module")
+def books(
+    postgres: Postgres, template: Callable[[str], str], keys_file: Path
+) -> Iterator[Books]:
+    """One database for all days of this module; each begins with empty tables."""
+    postgres.execute(
+        f"CREATE DATABASE books TEMPLATE {template('registry')} STRATEGY file_copy"
+    )
+    books = Books(postgres.url("books"), Vault(keys_file))
+    yield books
+    books.close()
+    postgres.execute("DROP DATABASE books WITH (FORCE)")
+
+
+@settings(
+    max_examples=max(EXAMPLES, settings().max_examples),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(_first, _opened, st.lists(_step, max_size=MOST_STEPS))
+def test_every_day_balances(
+    books: Books, first: tuple[Step, ...], opened: tuple[Step, ...], day: list[Step]
+) -> None:
+    books.play(*first, *opened, *day)
