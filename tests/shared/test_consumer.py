@@ -597,8 +597,8 @@ def test_whatever_happens_each_number_is_written_once(
             run_state_machine_as_test(
                 Exchange,
                 settings=settings(
-                    max_examples=25,
-                    stateful_step_count=20,
+                    max_examples=15,
+                    stateful_step_count=15,
                     deadline=timedelta(minutes=1),
                     suppress_health_check=list(HealthCheck),
                 ),
