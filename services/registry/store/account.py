@@ -66,7 +66,7 @@ placed AS MATERIALIZED (
         END AS class
     FROM placed
 ), standing AS (
-    SELECT resident, class, needs, alive, lived_in,
+    SELECT resident, has_row, class, needs, alive, lived_in,
         CASE
             WHEN class = 'sampled' THEN sampled_in
             WHEN class <> 'visitor' THEN lived_in
@@ -92,7 +92,8 @@ _HOME = """
          ELSE coalesce(frozen.alive, r.alive) END AS alive,
     s.id AS sample_id, s.sampled_at, s.channel, s.site, p.outcome AS result, e.reason,
     h.kind AS hand_kind, h.due AS hand_due,
-    h.revision AS hand_revision, h.incarnation AS hand_incarnation
+    h.revision AS hand_revision, h.incarnation AS hand_incarnation,
+    frozen.resident IS NOT NULL AS has_row
 """
 
 # The facts of a few people: one index look-up each.
@@ -101,8 +102,7 @@ person AS (
     SELECT {_HOME}
     FROM unnest($4::uuid[]) AS wanted (id)
     JOIN resident AS r ON r.id = wanted.id
-    LEFT JOIN roll_state AS frozen
-        ON $3::timestamptz IS NOT NULL AND frozen.round = $1 AND frozen.resident = r.id
+    LEFT JOIN roll_state AS frozen ON frozen.round = $1 AND frozen.resident = r.id
     LEFT JOIN LATERAL (
         SELECT id, sampled_at, channel, site FROM sample
         WHERE round = $1 AND resident = r.id AND voided_by IS NULL
@@ -156,8 +156,7 @@ WITH {_FEW}, {_STANDING}
 INSERT INTO roll_state AS st (round, resident, rev, {_COLUMNS})
 SELECT $1, resident, 1, {_COLUMNS} FROM standing
 -- Who never was in the account and is not in it now needs no row.
-WHERE class <> 'off'
-    OR EXISTS (SELECT FROM roll_state WHERE round = $1 AND resident = standing.resident)
+WHERE class <> 'off' OR has_row
 ORDER BY resident
 ON CONFLICT (round, resident) DO UPDATE
     SET rev = st.rev + 1, {", ".join(f"{c} = excluded.{c}" for c in _WRITTEN)}
@@ -174,6 +173,11 @@ async def settle(tx: Transaction, where: Round, residents: Sequence[UUID]) -> li
 
     The caller holds the residents' row locks. A row without `was_class` had no state row before.
     """
+    # By index, whatever the planner makes of tables that were empty when it last looked.
+    await tx.do(
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"
+        "SET LOCAL enable_mergejoin = off"
+    )
     return await tx.rows(_SETTLE, where.id, where.offices, where.frozen_at, sorted(set(residents)))
 
 
