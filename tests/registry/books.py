@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 
@@ -167,9 +167,7 @@ class Close:
     number: int
 
 
-Step = (
-    Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand | Open | Close
-)
+Step = Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand | Open | Close
 
 
 # --- the books ---
@@ -227,7 +225,7 @@ class Books:
         self._announced.clear()
         self._fold: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         self._revs: dict[tuple[str, str], set[int]] = defaultdict(set)
-        self._steps = 0
+        self._steps = self._made = 0
 
     # --- steps; one that makes no sense where it stands is passed over ---
 
@@ -314,7 +312,7 @@ class Books:
             swab for swab in step.swabs
             if swab.who in self._people and self._state[swab.number] != "draft"
         ]  # fmt: skip
-        entries = [_entry(swab) for swab in takeable]
+        entries = [_entry(swab, self._id(), self._id()) for swab in takeable]
         answers = await self._enter(*entries)
         assert [answer.status for answer in answers] == ["accepted"] * len(entries), answers
         for swab, entry in zip(takeable, entries, strict=True):
@@ -340,7 +338,7 @@ class Books:
             return
         swab, sample = known
         entry = replace(
-            swab.entry, result=uuid4(), outcome=step.outcome, corrects=swab.standing,
+            swab.entry, result=self._id(), outcome=step.outcome, corrects=swab.standing,
             released_at=swab.entry.sampled_at if step.released else None,
         )  # fmt: skip
         (answer,) = await self._enter(entry)
@@ -355,7 +353,7 @@ class Books:
             return
         swab, sample = known
         entry = replace(
-            swab.entry, result=uuid4(), outcome=None, released_at=None,
+            swab.entry, result=self._id(), outcome=None, released_at=None,
             corrects=swab.entry.sample, void=True,
         )  # fmt: skip
         (answer,) = await self._enter(entry)
@@ -366,7 +364,7 @@ class Books:
     async def _exclude(self, step: Exclude) -> None:
         if step.who not in self._people:
             return
-        filed = Exclusion(uuid4(), ROUNDS[step.number], PEOPLE[step.who], step.reason, "office")
+        filed = Exclusion(self._id(), ROUNDS[step.number], PEOPLE[step.who], step.reason, "office")
         status = await self._database.transact(
             exclusions.exclude, filed, lambda _: True, datetime.now(UTC)
         )
@@ -391,7 +389,7 @@ class Books:
         hand = HandChange(str(PEOPLE[step.who]), revision, step.kind)
         message = HandsChanged(str(ROUNDS[step.number]), [hand])
         record = Record(
-            message.topic, 0, 1, uuid4(), uuid4(), UUID(int=1), message.type, OPENS, b""
+            message.topic, 0, 1, self._id(), self._id(), UUID(int=1), message.type, OPENS, b""
         )
         await self._database.transact(field.take_hands, [Event(record, message)])
         if revision > self._revisions[key]:
@@ -457,6 +455,11 @@ class Books:
 
     # --- the machinery ---
 
+    def _id(self) -> UUID:
+        """Make ids that rise, so that of two swabs of one moment the first one counts."""
+        self._made += 1
+        return UUID(int=0x1000 + self._made)
+
     async def _record(self, tx: Transaction) -> None:
         """Take the place of the outbox, with what a message is after its journey."""
         for message, _ in tx.announced:
@@ -507,10 +510,10 @@ def _round(round_id: UUID, number: int) -> Round:
     )  # fmt: skip
 
 
-def _entry(swab: Swab) -> Entry:
+def _entry(swab: Swab, sample: UUID, result: UUID) -> Entry:
     sampled_at = _at(swab.at + WINDOW * swab.number)
     return Entry(
-        ordinal=0, sample=uuid4(), result=uuid4(), resident=PEOPLE[swab.who], document=None,
+        ordinal=0, sample=sample, result=result, resident=PEOPLE[swab.who], document=None,
         round=ROUNDS[swab.number], sampled_at=sampled_at,
         channel="home_visit" if swab.at_door else "site",
         site=f"{LUYUAN}-1" if swab.here else None, outcome=swab.outcome,

@@ -77,13 +77,9 @@ _opened = st.sampled_from(((Open(0),), (Open(0), Open(1)), ()))
 
 
 @pytest.fixture(scope="module")
-def books(
-    postgres: Postgres, template: Callable[[str], str], keys_file: Path
-) -> Iterator[Books]:
+def books(postgres: Postgres, template: Callable[[str], str], keys_file: Path) -> Iterator[Books]:
     """One database for all days of this module; each begins with empty tables."""
-    postgres.execute(
-        f"CREATE DATABASE books TEMPLATE {template('registry')} STRATEGY file_copy"
-    )
+    postgres.execute(f"CREATE DATABASE books TEMPLATE {template('registry')} STRATEGY file_copy")
     books = Books(postgres.url("books"), Vault(keys_file))
     yield books
     books.close()
