@@ -163,9 +163,12 @@ class Consumer:
 
     async def _sweep_until(self, stop: asyncio.Event) -> None:
         reported = 0.0
+        # What was left undone when we stopped is fetched at once: the broker may have forgotten it.
+        patience = 0.0
         while not stop.is_set():
             try:
-                await self.sweep(stale_after=STALE_SECONDS if self._kafka else 0.0)
+                await self.sweep(stale_after=patience)
+                patience = STALE_SECONDS if self._kafka else 0.0
                 if time.monotonic() - reported > REPORT_SECONDS:
                     await self._report()
                     reported = time.monotonic()
