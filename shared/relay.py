@@ -26,6 +26,8 @@ PER_PARTITION = 200
 BYTES_PER_PARTITION = 1_000_000
 """Bytes of data likewise; the last record may exceed it."""
 IDLE_SECONDS = 0.05
+"""How soon after the last record the outbox is looked at again; less often while it stays idle."""
+MOST_IDLE = 4
 SEGMENT_SECONDS = 60.0
 
 PUBLISHED = Counter("lastmetre_outbox_published_total", "Outbox records sent to Kafka", ["topic"])
@@ -68,10 +70,11 @@ class Relay:
             await publisher.connect(self._topics)
             log.info("relay_leads", service=self._service)
             pause.reset()
+            idle = 0
             while leader and not stop.is_set():
                 await self._make_room()
-                if not await self._publish_round(publisher):
-                    await wait_for(stop, IDLE_SECONDS)
+                idle = 0 if await self._publish_round(publisher) else min(idle + 1, MOST_IDLE)
+                await wait_for(stop, IDLE_SECONDS * idle)
         finally:
             await publisher.close()
 
