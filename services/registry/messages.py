@@ -115,7 +115,7 @@ def roll_changed(
         touched = {after.counted_in}
         if before is not None:
             touched.add(before.counted_in)
-        for community in touched - {NOWHERE}:
+        for community in (touched - {NOWHERE}) or {NOWHERE}:
             groups[community].append(
                 Change(
                     resident, rev, before and _within(community, before), _within(community, after)

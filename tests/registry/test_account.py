@@ -17,6 +17,7 @@ from tests.registry.books import (
     NOON,
     PEOPLE,
     ROUNDS,
+    UNKNOWN,
     Again,
     Books,
     Close,
@@ -96,3 +97,50 @@ def test_every_day_balances(
     books: Books, first: tuple[Step, ...], opened: tuple[Step, ...], day: list[Step]
 ) -> None:
     books.play(*first, *opened, *day)
+
+
+# --- what random days found, by name ---
+
+
+def test_an_unknown_community_of_a_district_has_twelve_digits(books: Books) -> None:
+    books.play(Lives(0, NOWHERE), Open(0))
+    assert books.figures() == {UNKNOWN: {"roll": 1, "unaccounted": 1}}
+
+
+def test_a_visitor_of_a_closed_round_is_told_of_to_the_end(books: Books) -> None:
+    # Their hand changed while they were in nobody's figures, and that rev was told to nobody.
+    swab = Swabs((Swab(0, 0),))
+    books.play(Lives(0, OUT), Open(0), Close(0), swab, Void(0), Hand(0, 0), swab)
+    assert books.figures() == {UNKNOWN: {"visitors": 1}}
+
+
+# --- odd days that were thought of beforehand ---
+
+
+def test_a_void_reveals_the_exclusion_and_its_revocation_the_hand(books: Books) -> None:
+    books.play(Lives(0, HERE), Open(0), Exclude(0, 0), Hand(0, 0), Swabs((Swab(0, 0),)), Void(0))
+    assert books.figures()[LUYUAN] == {"roll": 1, "excluded": 1, "excluded.recovered": 1}
+    books.play(Lives(0, HERE), Open(0), Exclude(0, 0), Hand(0, 0), Revoke(0))
+    assert books.figures()[LUYUAN] == {"roll": 1, "in_hand": 1, "in_hand.visit": 1}
+
+
+def test_a_late_sample_of_somebody_who_had_left_before_the_closing(books: Books) -> None:
+    books.play(
+        Lives(0, NEXT), Needs(0, frozenset({"mobility"})), Open(1), Lives(0, OTHER, since=17),
+        Close(1), Needs(0, frozenset()), Swabs((Swab(0, 1, at=2, outcome="negative"),)),
+    )  # fmt: skip
+    assert books.figures(1)[LANQIAO] == {
+        cell: 1
+        for cell in (
+            "roll", "sampled", "channel.site", "resulted", "negative", "need.mobility.roll",
+            "need.mobility.sampled", "need.mobility.resulted", "need.mobility.negative",
+        )
+    }  # fmt: skip
+
+
+def test_the_dead_who_were_sampled_before_a_closing_keep_their_needs(books: Books) -> None:
+    books.play(
+        Lives(0, HERE), Needs(0, frozenset({"quarantine"})), Life(0, alive=False), Open(0),
+        Close(0), Needs(0, frozenset()), Swabs((Swab(0, 0),)), Report(0, "positive"), Again(),
+    )  # fmt: skip
+    assert books.figures()[LUYUAN]["need.quarantine.positive"] == 1

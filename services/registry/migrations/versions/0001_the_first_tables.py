@@ -151,7 +151,7 @@ def upgrade() -> None:
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("corrects", sa.UUID(), nullable=True),
         sa.Column("superseded_by", sa.UUID(), nullable=True),
-        sa.PrimaryKeyConstraint("round", "id"),
+        sa.PrimaryKeyConstraint("id", "round"),
         comment="What the laboratory said of a swab; appended, never overwritten (R10)",
         postgresql_partition_by="LIST (round)",
     )
@@ -272,7 +272,7 @@ def upgrade() -> None:
         sa.Column("tube_code", sa.Text(), nullable=True),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("voided_by", sa.UUID(), nullable=True),
-        sa.PrimaryKeyConstraint("round", "id"),
+        sa.PrimaryKeyConstraint("id", "round"),
         comment="Swabs taken (采样)",
         postgresql_partition_by="LIST (round)",
     )
