@@ -173,10 +173,11 @@ async def settle(tx: Transaction, where: Round, residents: Sequence[UUID]) -> li
 
     The caller holds the residents' row locks. A row without `was_class` had no state row before.
     """
-    # By index, whatever the planner makes of tables that were empty when it last looked.
+    # By index, whatever the planner makes of tables that were empty when it last looked. That
+    # leaves it one plan, so it is made once a connection.
     await tx.do(
         "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"
-        "SET LOCAL enable_mergejoin = off"
+        "SET LOCAL enable_mergejoin = off; SET LOCAL plan_cache_mode = force_generic_plan"
     )
     return await tx.rows(_SETTLE, where.id, where.offices, where.frozen_at, sorted(set(residents)))
 
