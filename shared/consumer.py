@@ -11,7 +11,7 @@ the records, hand runs of one type to their handler, advance, commit.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -112,8 +112,7 @@ class Consumer:
         while not stop.is_set():
             subscriber = Subscriber(kafka, f"lastmetre.{self.name}", self.topics)
             try:
-                await subscriber.connect()
-                log.info("kafka_joined", consumer=self.name)
+                await unless(stop, subscriber.connect())
                 while not stop.is_set():
                     fetched = await subscriber.poll()
                     if fetched:
@@ -435,6 +434,18 @@ async def wait_for(stop: asyncio.Event, seconds: float) -> None:
             await stop.wait()
     except TimeoutError:
         return
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do something that may take long, but leave it where it is when told to stop."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left = [task for task in (doing, stopping) if task.cancel()]
+        await asyncio.gather(*left, return_exceptions=True)
+    if doing not in left:
+        await doing
 
 
 async def _get_heads(source: Source) -> list[Head]:

@@ -9,22 +9,30 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from shared.contracts.envelope import PARTITIONS, SOURCE, Record
 from shared.errors import TransientError
 
 CALL_LIMIT = 15.0
 """Seconds after which a call to the broker counts as failed and its client is thrown away."""
+BRIEF_LIMIT = 3.0
+"""Seconds likewise for what is not worth waiting for: committing offsets, taking leave."""
 MAX_REQUEST = 4_000_000
 MAX_BATCH = 1_000_000
 """Bytes before compression; brokers take 1 MiB unless told otherwise."""
+
+_CREATED = (0, TopicAlreadyExistsError.errno)
+"""No error, or somebody else was faster."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +47,19 @@ class KafkaSettings:
     """Copies of a topic that we create; -1 leaves it to the broker."""
 
 
-async def _create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
-    """Create those topics that are missing, with our number of partitions."""
+# No topic may come into being by being asked about: the broker, wiped while we are connected, would
+# make it with a number of partitions of its own. aiokafka has no setting for this.
+aiokafka.client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
+
+
+async def _create_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
+    """Create those topics that are missing, and partitions that are, up to our number of them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     try:
         await admin.start()
-        existing = set(await admin.list_topics())
+        existing = {
+            topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()
+        }
         missing = [
             # An empty assignment, not none: with none aiokafka refuses a replication of -1.
             NewTopic(topic, PARTITIONS, settings.replication, replica_assignments={})
@@ -52,8 +67,17 @@ async def _create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None
             if topic not in existing
         ]
         if missing:
-            with contextlib.suppress(TopicAlreadyExistsError):
-                await admin.create_topics(missing)
+            created = await admin.create_topics(missing)
+            for _, code, *_ in created.topic_errors:
+                if code not in _CREATED:
+                    raise for_code(code)
+        narrow = {
+            topic: NewPartitions(PARTITIONS)
+            for topic in topics
+            if existing.get(topic, PARTITIONS) < PARTITIONS
+        }
+        if narrow:
+            await admin.create_partitions(narrow)
     finally:
         await admin.close()
 
@@ -66,7 +90,7 @@ class Publisher:
         self._source = SOURCE.format(service=service).encode()
         self._producer: Any = None
 
-    async def connect(self, topics: Iterable[str]) -> None:
+    async def connect(self, topics: Sequence[str]) -> None:
         """Connect, and create the topics that are missing: a wiped broker has none.
 
         Raises:
@@ -131,7 +155,7 @@ class Publisher:
         producer, self._producer = self._producer, None
         if producer is not None:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await _limited(producer.stop())
+                await asyncio.wait_for(producer.stop(), BRIEF_LIMIT)
 
 
 class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -169,6 +193,7 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             # number of partitions of its own.
             await _limited(_create_topics(self._settings, self._topics))
             await _limited(self._consumer.start())
+            log.info("kafka_joined", group=self._group)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
             raise TransientError(f"broker: {type(error).__name__}") from error
@@ -201,7 +226,11 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         }
 
     async def _rewind_if_wiped(self) -> None:
-        """Seek to the beginning where our offset lies beyond the end of a log that was wiped."""
+        """Seek to the beginning where our offset lies beyond the end of a log that was wiped.
+
+        The embedded broker tells an end that is up to a batch too low: then all is read again, and
+        dropped.
+        """
         fresh, self._fresh = self._fresh, set()
         if not fresh:
             return
@@ -213,16 +242,26 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 await _limited(self._consumer.seek_to_beginning(tp))
 
     async def commit(self) -> None:
-        """Commit offsets, for the broker's own lag metrics only."""
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await _limited(self._consumer.commit())
+        """Commit offsets, for the broker's own lag metrics only.
+
+        Raises:
+            TransientError: the broker took no answer of ours in time: it was wiped and does not
+                know the topic, or it hangs.
+
+        """
+        try:
+            await asyncio.wait_for(self._consumer.commit(), BRIEF_LIMIT)
+        except TimeoutError as error:
+            raise TransientError("broker: offsets cannot be committed") from error
+        except (KafkaError, OSError):
+            return  # between two generations of the group there is nothing to commit to
 
     async def close(self) -> None:
         """Leave the group, whatever state the client is in."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await _limited(consumer.stop())
+                await asyncio.wait_for(consumer.stop(), BRIEF_LIMIT)
 
 
 def _headers(record: Record, source: bytes) -> list[tuple[str, bytes]]:
