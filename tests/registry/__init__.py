@@ -1,0 +1,1 @@
+"""The stories of registry, and its account under random days."""

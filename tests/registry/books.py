@@ -6,7 +6,8 @@ each other: the fold, registry's recount from its facts, and the model's.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -231,29 +232,17 @@ class Books:
 
     async def _take(self, step: Step) -> None:
         self._steps += 1
-        match step:
-            case Lives():
-                await self._lives(step)
-            case Needs() | Life():
-                await self._changes(step)
-            case Swabs():
-                await self._swab(step)
-            case Report():
-                await self._report(step)
-            case Void():
-                await self._void(step)
-            case Again():
-                answers = await self._enter(*self._sent)
-                assert {answer.status for answer in answers} <= {"duplicate"}
-            case Exclude():
-                await self._exclude(step)
-            case Revoke():
-                await self._revoke(step)
-            case Hand():
-                await self._hand(step)
-            case Open() | Close():
-                await self._turn(step)
+        take: dict[type, Callable[[Any], Awaitable[None]]] = {
+            Lives: self._lives, Needs: self._changes, Life: self._changes, Swabs: self._swab,
+            Report: self._report, Void: self._void, Again: self._again, Exclude: self._exclude,
+            Revoke: self._revoke, Hand: self._hand, Open: self._turn, Close: self._turn,
+        }  # fmt: skip
+        await take[type(step)](step)
         self._fold_announced()
+
+    async def _again(self, _step: Again) -> None:
+        answers = await self._enter(*self._sent)
+        assert {answer.status for answer in answers} <= {"duplicate"}
 
     async def _register(self, who: int, **stated: Any) -> None:
         stated = stated if who in self._people else {"name": f"居民{who}"} | stated
@@ -405,7 +394,7 @@ class Books:
             self._state[number] = "open"
         elif isinstance(step, Close) and self._state[number] == "open":
             await self._database.transact(rounds.close_round, round_id, now)
-            self._model[number].close(self._people)
+            self._model[number].members = deepcopy(self._people)
             self._state[number] = "closed"
 
     # --- the three accounts ---
@@ -469,7 +458,7 @@ class Books:
     async def _clear(self) -> None:
         async with self._database.begin() as tx:
             for table in FACTS:
-                await tx.do(f"DELETE FROM {table}")
+                await tx.do(f"DELETE FROM {table}")  # noqa: S608 - tables of ours
             for number, round_id in enumerate(ROUNDS):
                 made = _round(round_id, number)
                 await tx.do(

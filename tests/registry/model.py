@@ -1,10 +1,6 @@
-"""The account as 1-domain.md tells it ("The account, exactly"), without a database.
-
-Written from the rules alone: it knows no row, no revision and no message.
-"""
+"""The account as its rules tell it, without a database: no row, no revision and no message."""
 
 from collections import Counter, defaultdict
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 Figures = dict[str, dict[str, int]]
@@ -51,10 +47,6 @@ class Round:
     hands: dict[int, str | None] = field(default_factory=dict)
     members: dict[int, Person] | None = None
     """As they were at closing; None while the round is open."""
-
-    def close(self, people: dict[int, Person]) -> None:
-        """Freeze membership."""
-        self.members = deepcopy(people)
 
     def figures(self, people: dict[int, Person]) -> Figures:
         """Count everybody."""

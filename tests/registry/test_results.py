@@ -397,6 +397,7 @@ async def test_bodies_come_packed_and_as_lines(town: Town) -> None:
             "/v1/results:batch", content=body, headers=town.headers("site") | headers
         )
         assert told(answer.json()) == ["accepted", "bad-input"]
+    await town.settle()
     await assert_account(town, round_id, sampled=3)
     for body, headers in ((b"{", {}), (b"", {"content-encoding": "gzip"}), (b"x", {})):
         answer = await town.registry.post(
