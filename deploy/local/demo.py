@@ -147,8 +147,7 @@ async def play(connect: Connect, population: Population, out: Console) -> int:
                 area=population.prefix,
             )
             await day.play(progress)
-        ledger = await _balanced(reporting, round_.id)
-        coverage = await reporting.get("/v1/coverage", {"round": round_.id, "by": "office"})
+        ledger, coverage = await _evening(reporting, round_.id)
     out.print(_table(coverage, round_))
     return _conclude(ledger, out, time.monotonic() - began)
 
@@ -376,18 +375,18 @@ class Day:
 # --- what came of it ---
 
 
-async def _balanced(reporting: Api, round_id: str) -> Mapping[str, Any]:
-    """Ask the ledger until it is balanced and the day is over everywhere, or patience ends.
+async def _evening(reporting: Api, round_id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Ask for ledger and figures until they are balanced and the day is over, or patience ends.
 
-    Every hand is due at the closing at the latest, so dispatch has heard of the closing once
-    nobody is in hand.
+    It is over when everybody has heard of the closing: nobody is in hand, no visit is open.
     """
     give_up = time.monotonic() + BALANCED_WITHIN
     while True:
+        coverage = await reporting.get("/v1/coverage", {"round": round_id, "by": "office"})
         ledger: Mapping[str, Any] = await reporting.get("/v1/ledger", {"round": round_id})
-        over = ledger["balanced"] is True and ledger["account"]["in_hand"] == 0
-        if over or time.monotonic() > give_up:
-            return ledger
+        left = coverage["total"]["in_hand"] + coverage["total"]["visits_open"]
+        if (ledger["balanced"] is True and left == 0) or time.monotonic() > give_up:
+            return ledger, coverage
         await asyncio.sleep(LOOK_AGAIN)
 
 
