@@ -37,10 +37,13 @@ log = structlog.get_logger(__name__)
 
 
 class Relay:
-    """Publishes one service's outbox while it holds the service's relay lock."""
+    """Publishes one service's outbox while it holds the service's relay lock.
+
+    Without Kafka it has nothing to publish to, and only makes room in the outbox.
+    """
 
     def __init__(
-        self, service: str, database: Database, topics: Sequence[str], kafka: KafkaSettings
+        self, service: str, database: Database, topics: Sequence[str], kafka: KafkaSettings | None
     ) -> None:
         self._service = service
         self._database = database
@@ -65,6 +68,9 @@ class Relay:
     async def _lead(self, stop: asyncio.Event, pause: Backoff, leader: SessionLock) -> None:
         # First of all: writers need room in the outbox, with the broker or without.
         await self._make_room()
+        if self._kafka is None:
+            await wait_for(stop, SEGMENT_SECONDS)
+            return
         publisher = Publisher(self._kafka, self._service)
         try:
             await publisher.connect(self._topics)

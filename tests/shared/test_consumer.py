@@ -135,6 +135,19 @@ async def test_two_processes_pull_at_once(producer: Producer, pair: list[Followe
         assert await pair[0].numbers(partition) == list(range(1, 31))
 
 
+async def test_two_processes_are_brought_the_same_at_once(
+    producer: Producer, pair: list[Follower]
+) -> None:
+    await pair[0].consumer.catch_up()
+    for end in range(1, 11):
+        await producer.announce(end)
+        records = await producer.records()
+        await asyncio.gather(
+            *(follower.consumer.take((ROLL, 0), records) for follower in (*pair, *pair))
+        )
+        assert await pair[0].numbers() == list(range(1, end + 1))
+
+
 async def test_every_mixture_of_kafka_and_pulls_by_two_processes(
     producer: Producer, pair: list[Follower]
 ) -> None:
@@ -472,6 +485,16 @@ POISON = 13
 PARTITIONS_PLAYED = (0, 1)
 
 
+def batches(copies: list[Record]) -> st.SearchStrategy[list[Record]]:
+    """Anything Kafka might bring at once: mostly runs in order, sometimes a heap."""
+    starts = st.integers(0, len(copies) - 1)
+    return st.one_of(
+        st.just(copies),
+        st.builds(lambda start, length: copies[start : start + length], starts, st.integers(1, 6)),
+        st.lists(st.sampled_from(copies)),
+    )
+
+
 class Exchange(RuleBasedStateMachine):
     """Anything may happen between a producer and two processes of a follower.
 
@@ -515,7 +538,7 @@ class Exchange(RuleBasedStateMachine):
         """Kafka brings something to each process, and one of them sweeps."""
         copies = self.loop.run(self._copies())
         brought = [
-            (follower, partition, data.draw(st.lists(st.sampled_from(copies[partition]))))
+            (follower, partition, data.draw(batches(copies[partition])))
             for follower in self.pair
             for partition in PARTITIONS_PLAYED
             if copies[partition]

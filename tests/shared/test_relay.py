@@ -269,19 +269,22 @@ async def test_what_no_broker_takes_is_left_out_and_holds_up_nothing(
     assert await positions_on(broker.bootstrap, topic, 2) == []
 
 
+@pytest.mark.parametrize("broker_is", ["down", "not there at all"])
 async def test_room_is_made_in_the_outbox_without_a_broker(
     database_url: DatabaseUrl,
     issuer: Issuer,
     topic: str,
     monkeypatch: pytest.MonkeyPatch,
     quick: None,
+    broker_is: str,
 ) -> None:
     del quick
     monkeypatch.setattr(outbox, "SEGMENT", 4)
     async with producing(database_url(""), issuer, (topic,)) as producer:
         await announce(producer, *range(1, 12))
-        nobody = f"127.0.0.1:{free_ports(1)[0]}"
-        async with running(relay_of(producer, nobody)):
+        nobody = KafkaSettings(f"127.0.0.1:{free_ports(1)[0]}")
+        settings = nobody if broker_is == "down" else None
+        async with running(Relay("producer", producer.database, producer.topics, settings)):
 
             async def room() -> bool:
                 async with producer.database.begin() as tx:
@@ -311,7 +314,7 @@ class Mortal:
 def mortal(tmp_path: Path) -> Iterator[Mortal]:
     made = Mortal(tmp_path)
     yield made
-    made.broker.stop()
+    made.kill()
 
 
 async def test_a_broker_that_dies_and_comes_back_empty_costs_nothing(
