@@ -5,7 +5,7 @@ each other: the fold, registry's recount from its facts, and the model's.
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -23,12 +23,11 @@ from services.registry.domain.rounds import Round
 from services.registry.flow import exclusions, field, residents, results, rounds
 from services.registry.store import account
 from services.registry.vault import Vault
-from shared.contracts.cells import cells_of
 from shared.contracts.dispatch import HandChange, HandsChanged
 from shared.contracts.envelope import Event, Record
-from shared.contracts.registry import RollChanged, RoundOpened, Standing
 from shared.database import Database, Transaction
 from tests.registry import model
+from tests.registry.folding import Fold
 from tests.support.town import AREAS, CHAOHE, DISTRICT, DONGFANG, LANQIAO, LUYUAN, OPENS
 
 T = TypeVar("T")
@@ -210,7 +209,7 @@ class Books:
 
     def figures(self, number: int = 0) -> model.Figures:
         """The figures of a round as folded."""
-        return {code: cells for code, cells in self._folded(number).items() if cells}
+        return self._fold.figures(str(ROUNDS[number]))
 
     def _start(self) -> None:
         self._people: dict[int, model.Person] = {}
@@ -224,8 +223,7 @@ class Books:
         self._filed: list[tuple[UUID, int, list[object]]] = []
         self._revisions: Counter[tuple[int, int]] = Counter()
         self._announced.clear()
-        self._fold: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-        self._revs: dict[tuple[str, str], set[int]] = defaultdict(set)
+        self._fold = Fold()
         self._steps = self._made = 0
 
     # --- steps; one that makes no sense where it stands is passed over ---
@@ -400,34 +398,10 @@ class Books:
     # --- the three accounts ---
 
     def _fold_announced(self) -> None:
-        """Fold as `shared.contracts.registry.Change` says, and hold the revs to be dense."""
         for message in self._announced:
-            match message:
-                case RoundOpened():
-                    for opened in message.communities:
-                        cells = self._fold[message.round][opened.community]
-                        for prefix, n in [("", opened.roll), *_by_need(opened.needs)]:
-                            cells[f"{prefix}roll"] += n
-                            cells[f"{prefix}unaccounted"] += n
-                case RollChanged():
-                    for community, changes in message.communities.items():
-                        for change in changes:
-                            self._revs[message.round, change.resident].add(change.rev)
-                            self._count(message.round, community, change.before, -1)
-                            self._count(message.round, community, change.after, +1)
+            self._fold.take(message)
         self._announced.clear()
-        for communities in self._fold.values():
-            for community, cells in communities.items():
-                assert min(cells.values(), default=0) >= 0, (community, dict(cells))
-
-    def _count(self, where: str, community: str, standing: Standing | None, sign: int) -> None:
-        if standing is not None and standing.counted_in in {"", community}:
-            for cell in cells_of(standing):
-                self._fold[where][community][cell] += sign
-
-    def _folded(self, number: int) -> model.Figures:
-        communities = self._fold[str(ROUNDS[number])].items()
-        return {code: {c: n for c, n in cells.items() if n} for code, cells in communities}
+        self._fold.hold()
 
     async def _compare(self) -> None:
         for number, round_id in enumerate(ROUNDS):
@@ -439,8 +413,6 @@ class Books:
             told = self._model[number].figures(self._people)
             assert self.figures(number) == recounted, "the fold is not the recount"
             assert recounted == told, "the recount is not what the rules say"
-        for key, revs in self._revs.items():
-            assert revs == set(range(1, len(revs) + 1)), (key, revs)
 
     # --- the machinery ---
 
@@ -469,10 +441,6 @@ class Books:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
-
-
-def _by_need(needs: dict[Any, int]) -> list[tuple[str, int]]:
-    return [(f"need.{need}.", n) for need, n in needs.items()]
 
 
 def _at(hours: float) -> datetime:

@@ -50,10 +50,10 @@ async def test_r19_overlapping_batches_in_opposite_order(town: Town) -> None:
     await assert_account(town, round_id, sampled=CROWD)
 
 
-async def test_samples_while_people_move(town: Town) -> None:
-    people = await crowd(town)
-    round_id = await town.round()
-    await town.tick(round_id, 2)
+async def test_samples_while_people_move(whole_town: Town) -> None:
+    people = await crowd(whole_town)
+    round_id = await whole_town.round()
+    await whole_town.tick(round_id, 2)
     moves = [
         {"id": str(resident), "address": {"community_code": community}}
         for resident in reversed(people)
@@ -61,13 +61,13 @@ async def test_samples_while_people_move(town: Town) -> None:
     ]
     half = len(moves) // 2
     await together(
-        changes(town, moves[:half]),
-        batch(town, [town.result(round_id, resident) for resident in people]),
-        changes(town, moves[half:]),
-        batch(town, [town.result(round_id, resident, 0.5) for resident in people[::2]]),
+        changes(whole_town, moves[:half]),
+        batch(whole_town, [whole_town.result(round_id, resident) for resident in people]),
+        changes(whole_town, moves[half:]),
+        batch(whole_town, [whole_town.result(round_id, resident, 0.5) for resident in people[::2]]),
     )
-    await town.settle()
-    await assert_account(town, round_id, sampled=CROWD)
+    await whole_town.settle()
+    await assert_account(whole_town, round_id, sampled=CROWD)
 
 
 async def test_samples_while_exclusions_are_filed_and_revoked(town: Town) -> None:
@@ -90,18 +90,18 @@ async def test_samples_while_exclusions_are_filed_and_revoked(town: Town) -> Non
     await assert_account(town, round_id, sampled=CROWD - 4, unaccounted=4)
 
 
-async def test_births_moves_and_exclusions_while_a_round_opens_and_closes(town: Town) -> None:
-    people = await crowd(town)
-    round_id = await town.round(opened=False)
-    district = town.headers("district", "office")
+async def test_births_moves_and_exclusions_while_a_round_opens_and_closes(whole_town: Town) -> None:
+    people = await crowd(whole_town)
+    round_id = await whole_town.round(opened=False)
+    district = whole_town.headers("district", "office")
 
     def step(name: str) -> Any:
-        return town.registry.post(f"/v1/rounds/{round_id}:{name}", headers=district)
+        return whole_town.registry.post(f"/v1/rounds/{round_id}:{name}", headers=district)
 
     def births(number: int) -> list[Any]:
         needs = [{"code": "minor_alone"}] if number % 2 else []
         return [
-            changes(town, [lives(id=str(uuid4()), name="新生儿", needs=needs)])
+            changes(whole_town, [lives(id=str(uuid4()), name="新生儿", needs=needs)])
             for _ in range(number)
         ]
 
@@ -110,25 +110,25 @@ async def test_births_moves_and_exclusions_while_a_round_opens_and_closes(town: 
     gone = [{"id": str(resident), "alive": False} for resident in people[1:5]]
     await together(
         *births(3),
-        changes(town, gone),
+        changes(whole_town, gone),
         step("open"),
-        town.registry.post("/v1/exclusions", json=excluded, headers=district),
+        whole_town.registry.post("/v1/exclusions", json=excluded, headers=district),
         *births(2),
     )
-    await town.settle()
+    await whole_town.settle()
     await assert_account(
-        town, round_id, excluded=1, unaccounted=CROWD + 5 - 1 - 4, need__minor_alone__roll=3
+        whole_town, round_id, excluded=1, unaccounted=CROWD + 5 - 1 - 4, need__minor_alone__roll=3
     )
-    await town.tick(round_id, 2)
+    await whole_town.tick(round_id, 2)
     await together(
-        batch(town, [town.result(round_id, resident) for resident in people[5:15]]),
+        batch(whole_town, [whole_town.result(round_id, resident) for resident in people[5:15]]),
         step("close"),
-        changes(town, [{"id": str(resident), "alive": True} for resident in people[1:3]]),
-        batch(town, [town.result(round_id, resident) for resident in people[15:]]),
+        changes(whole_town, [{"id": str(resident), "alive": True} for resident in people[1:3]]),
+        batch(whole_town, [whole_town.result(round_id, resident) for resident in people[15:]]),
     )
-    await town.settle()
-    await town.assert_balanced(round_id)
-    totals = await town.totals(round_id)
+    await whole_town.settle()
+    await whole_town.assert_balanced(round_id)
+    totals = await whole_town.totals(round_id)
     assert totals[LUYUAN]["sampled"] == CROWD - 5
 
 

@@ -21,33 +21,45 @@ async def refused(town: Town, path: str, body: Any = None, **areas: Any) -> tupl
     return answer.status_code, answer.json()["type"].rpartition("/")[2]
 
 
-async def test_r2_exclusions_are_shown_by_reason_and_leave_the_denominator(town: Town) -> None:
-    first, second, third, fourth = await town.people(*(lives() for _ in range(4)))
-    round_id = await town.round()
-    await town.tick(round_id, 2)
-    await exclude(town, round_id, first, reason="vaccinated_48h")
-    await exclude(town, round_id, second, reason="under_3")
-    await town.results(town.result(round_id, third))
+async def test_r2_exclusions_are_shown_by_reason_and_leave_the_denominator(
+    whole_town: Town,
+) -> None:
+    first, second, third, _ = await whole_town.people(*(lives() for _ in range(4)))
+    round_id = await whole_town.round()
+    await whole_town.tick(round_id, 2)
+    await exclude(whole_town, round_id, first, reason="vaccinated_48h")
+    await exclude(whole_town, round_id, second, reason="under_3")
+    await whole_town.results(whole_town.result(round_id, third))
     await assert_account(
-        town, round_id, excluded=2, excluded__vaccinated_48h=1, excluded__under_3=1, sampled=1,
+        whole_town,
+        round_id,
+        excluded=2,
+        excluded__vaccinated_48h=1,
+        excluded__under_3=1,
+        sampled=1,
         unaccounted=1,
-    )  # fmt: skip
-    figures = await town.coverage(round_id)
+    )
+    figures = await whole_town.coverage(round_id)
     assert figures["coverage"] == 1 / 2
     assert figures["excluded_by_reason"] == {"vaccinated_48h": 1, "under_3": 1}
-    assert fourth
 
 
-async def test_an_exclusion_before_the_opening_stands_when_the_round_opens(town: Town) -> None:
-    first, revoked, needy = await town.people(lives(), lives(), lives(needs=[{"code": "dialysis"}]))
-    round_id = await town.round(opened=False)
+async def test_an_exclusion_before_the_opening_stands_when_the_round_opens(
+    whole_town: Town,
+) -> None:
+    first, revoked, needy = await whole_town.people(
+        lives(), lives(), lives(needs=[{"code": "dialysis"}])
+    )
+    round_id = await whole_town.round(opened=False)
     for resident in (first, revoked, needy):
-        await exclude(town, round_id, resident)
-    await revoke(town, revoked)
-    await town.step(round_id, "open")
-    await town.settle()
-    await assert_account(town, round_id, excluded=2, unaccounted=1, need__dialysis__excluded=1)
-    assert (await town.coverage(round_id))["visits_open"] == 0
+        await exclude(whole_town, round_id, resident)
+    await revoke(whole_town, revoked)
+    await whole_town.step(round_id, "open")
+    await whole_town.settle()
+    await assert_account(
+        whole_town, round_id, excluded=2, unaccounted=1, need__dialysis__excluded=1
+    )
+    assert (await whole_town.coverage(round_id))["visits_open"] == 0
 
 
 async def test_a_sample_outranks_an_exclusion_which_stays_on_file(town: Town) -> None:

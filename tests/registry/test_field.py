@@ -67,67 +67,67 @@ async def in_hand(town: Town, round_id: str) -> Sequence[int]:
     return [own.get(kind, 0) for kind in ("visit", "revisit", "escalation", "referral")]
 
 
-async def test_r19_hands_newer_older_repeated_and_ended(town: Town) -> None:
-    first, second = await town.people(lives(), lives(LANQIAO))
-    round_id = await town.round()
-    await hands(town, round_id, (first, 1, "visit"), (second, 3, "escalation"))
-    assert await in_hand(town, round_id) == [1, 0, 1, 0]
+async def test_r19_hands_newer_older_repeated_and_ended(whole_town: Town) -> None:
+    first, second = await whole_town.people(lives(), lives(LANQIAO))
+    round_id = await whole_town.round()
+    await hands(whole_town, round_id, (first, 1, "visit"), (second, 3, "escalation"))
+    assert await in_hand(whole_town, round_id) == [1, 0, 1, 0]
     # A repeat, one that was overtaken, and two of one person at once of which the newer wins.
     await hands(
-        town, round_id, (first, 1, "visit"), (second, 2, "referral"), (first, 2, "referral"),
+        whole_town, round_id, (first, 1, "visit"), (second, 2, "referral"), (first, 2, "referral"),
         (first, 3, "revisit"),
     )  # fmt: skip
-    assert await in_hand(town, round_id) == [0, 1, 1, 0]
-    await hands(town, round_id, (first, 4, None), (second, 3, None))
-    assert await in_hand(town, round_id) == [0, 0, 1, 0]
+    assert await in_hand(whole_town, round_id) == [0, 1, 1, 0]
+    await hands(whole_town, round_id, (first, 4, None), (second, 3, None))
+    assert await in_hand(whole_town, round_id) == [0, 0, 1, 0]
     # A later life of dispatch counts from one again.
-    await hands(town, round_id, (second, 1, None), life=SECOND)
-    await hands(town, round_id, (second, 9, "visit"), life=FIRST)
-    assert await in_hand(town, round_id) == [0, 0, 0, 0]
+    await hands(whole_town, round_id, (second, 1, None), life=SECOND)
+    await hands(whole_town, round_id, (second, 9, "visit"), life=FIRST)
+    assert await in_hand(whole_town, round_id) == [0, 0, 0, 0]
 
 
-async def test_hands_come_last_in_the_account(town: Town) -> None:
-    sampled, excluded = await town.people(lives(), lives())
-    round_id = await town.round()
-    await town.tick(round_id, 2)
-    row = town.result(round_id, sampled)
-    await town.results(row)
-    await town.sent(
-        town.registry, "/v1/exclusions",
+async def test_hands_come_last_in_the_account(whole_town: Town) -> None:
+    sampled, excluded = await whole_town.people(lives(), lives())
+    round_id = await whole_town.round()
+    await whole_town.tick(round_id, 2)
+    row = whole_town.result(round_id, sampled)
+    await whole_town.results(row)
+    await whole_town.sent(
+        whole_town.registry, "/v1/exclusions",
         {"id": str(excluded), "round_id": round_id, "resident": {"id": str(excluded)},
          "reason": "under_3"},
     )  # fmt: skip
-    await hands(town, round_id, (sampled, 1, "visit"), (excluded, 1, "referral"))
-    assert await in_hand(town, round_id) == [0, 0, 0, 0]
-    await town.results(
+    await hands(whole_town, round_id, (sampled, 1, "visit"), (excluded, 1, "referral"))
+    assert await in_hand(whole_town, round_id) == [0, 0, 0, 0]
+    await whole_town.results(
         row | {"result_id": str(uuid4()), "corrects": row["sample_id"], "void": True}
     )
-    await town.sent(town.registry, f"/v1/exclusions/{excluded}:revoke")
-    await town.settle()
-    assert await in_hand(town, round_id) == [1, 0, 0, 1]
+    await whole_town.sent(whole_town.registry, f"/v1/exclusions/{excluded}:revoke")
+    await whole_town.settle()
+    assert await in_hand(whole_town, round_id) == [1, 0, 0, 1]
 
 
-async def test_hands_of_strangers_harm_nobody(town: Town) -> None:
-    (resident,) = await town.people(lives())
-    round_id = await town.round()
-    await hands(town, round_id, (uuid4(), 1, "visit"))
-    await hands(town, round_id, (uuid4(), 1, "visit"), (resident, 1, "visit"))
-    assert await in_hand(town, round_id) == [1, 0, 0, 0]
+async def test_hands_of_strangers_harm_nobody(whole_town: Town) -> None:
+    (resident,) = await whole_town.people(lives())
+    round_id = await whole_town.round()
+    await hands(whole_town, round_id, (uuid4(), 1, "visit"))
+    await hands(whole_town, round_id, (uuid4(), 1, "visit"), (resident, 1, "visit"))
+    assert await in_hand(whole_town, round_id) == [1, 0, 0, 0]
 
 
-async def test_hands_move_with_their_person_and_end_after_the_closing(town: Town) -> None:
-    (resident,) = await town.people(lives(LUYUAN))
-    round_id = await town.round(offices=[CHAOHE])
-    await hands(town, round_id, (resident, 1, "visit"))
-    await register(town, {"id": str(resident), "address": {"community_code": LANQIAO}})
-    assert (await town.totals(round_id))[LANQIAO]["in_hand"] == 1
-    await town.step(round_id, "close")
-    await town.settle()
-    await hands(town, round_id, (resident, 2, None))
-    assert await in_hand(town, round_id) == [0, 0, 0, 0]
-    await town.step(round_id, "seal")
-    await hands(town, round_id, (resident, 3, "escalation"))
-    assert await in_hand(town, round_id) == [0, 0, 0, 0]
+async def test_hands_move_with_their_person_and_end_after_the_closing(whole_town: Town) -> None:
+    (resident,) = await whole_town.people(lives(LUYUAN))
+    round_id = await whole_town.round(offices=[CHAOHE])
+    await hands(whole_town, round_id, (resident, 1, "visit"))
+    await register(whole_town, {"id": str(resident), "address": {"community_code": LANQIAO}})
+    assert (await whole_town.totals(round_id))[LANQIAO]["in_hand"] == 1
+    await whole_town.step(round_id, "close")
+    await whole_town.settle()
+    await hands(whole_town, round_id, (resident, 2, None))
+    assert await in_hand(whole_town, round_id) == [0, 0, 0, 0]
+    await whole_town.step(round_id, "seal")
+    await hands(whole_town, round_id, (resident, 3, "escalation"))
+    assert await in_hand(whole_town, round_id) == [0, 0, 0, 0]
 
 
 def finished(resident: UUID, sample: str | None, at: float = 2, **more: Any) -> VisitChange:
@@ -145,13 +145,13 @@ def finished(resident: UUID, sample: str | None, at: float = 2, **more: Any) -> 
     return VisitChange(**told | more, sample=taken)
 
 
-async def test_r15_a_swab_taken_at_a_door_is_recorded_and_answered(town: Town) -> None:
-    first, moved, absent = await town.people(lives(), lives(DONGFANG), lives())
-    round_id = await town.round()
-    await town.tick(round_id, 3)
+async def test_r15_a_swab_taken_at_a_door_is_recorded_and_answered(whole_town: Town) -> None:
+    first, moved, absent = await whole_town.people(lives(), lives(DONGFANG), lives())
+    round_id = await whole_town.round()
+    await whole_town.tick(round_id, 3)
     swabs = [str(uuid4()) for _ in range(3)]
     answers = await visits(
-        town, round_id,
+        whole_town, round_id,
         finished(first, swabs[0], visit=VISITS[1]),
         # The same swab again, by a device that was offline: recorded, once.
         finished(first, swabs[0], visit=VISITS[2]),
@@ -168,19 +168,19 @@ async def test_r15_a_swab_taken_at_a_door_is_recorded_and_answered(town: Town) -
         (VISITS[5], "refused", "from-the-future"), (VISITS[6], "refused", "resident-unknown"),
         (VISITS[7], "refused", "id-reused"),
     ]  # fmt: skip
-    counted = await account(town, round_id)
+    counted = await account(whole_town, round_id)
     assert (counted["sampled"], counted["channel.home_visit"], counted["unaccounted"]) == (2, 2, 1)
-    await town.assert_balanced(round_id)
+    await whole_town.assert_balanced(round_id)
 
     # The laboratory's report about a swab taken at a door, in its own time zone.
-    report = town.resulted(round_id, first, "negative", 2) | {
+    report = whole_town.resulted(round_id, first, "negative", 2) | {
         "sample_id": swabs[0], "channel": "home_visit", "sampled_at": "2022-01-14T10:00:00+08:00",
     }  # fmt: skip
-    assert (await town.results(report))["accepted"] == 1
-    assert (await account(town, round_id))["negative"] == 1
+    assert (await whole_town.results(report))["accepted"] == 1
+    assert (await account(whole_town, round_id))["negative"] == 1
 
 
-async def test_visits_without_a_swab_are_not_answered(town: Town) -> None:
-    (resident,) = await town.people(lives())
-    round_id = await town.round()
-    assert await visits(town, round_id, finished(resident, None)) == []
+async def test_visits_without_a_swab_are_not_answered(whole_town: Town) -> None:
+    (resident,) = await whole_town.people(lives())
+    round_id = await whole_town.round()
+    assert await visits(whole_town, round_id, finished(resident, None)) == []

@@ -272,38 +272,40 @@ async def test_residents_are_listed_by_office_community_and_need(town: Town) -> 
 # --- their lives, while a round is open ---
 
 
-async def test_who_moves_before_being_sampled_moves_with_their_account(town: Town) -> None:
-    walker, excluded, needy = await town.people(
+async def test_who_moves_before_being_sampled_moves_with_their_account(whole_town: Town) -> None:
+    walker, excluded, needy = await whole_town.people(
         lives(), lives(), lives(needs=[{"code": "mobility"}])
     )
-    round_id = await town.round()
-    await exclude(town, round_id, excluded)
+    round_id = await whole_town.round()
+    await exclude(whole_town, round_id, excluded)
     for resident in (walker, excluded, needy):
-        await patched(town, resident, address={"community_code": DONGFANG})
-    await assert_account(town, round_id, unaccounted=2, excluded=1, need__mobility__unaccounted=1)
-    assert await where(town, round_id, "roll") == {DONGFANG: 3}
+        await patched(whole_town, resident, address={"community_code": DONGFANG})
+    await assert_account(
+        whole_town, round_id, unaccounted=2, excluded=1, need__mobility__unaccounted=1
+    )
+    assert await where(whole_town, round_id, "roll") == {DONGFANG: 3}
     # They moved while the round's clock stood at its opening.
-    await town.tick(round_id, 2)
-    await town.results(town.result(round_id, walker))
-    assert await where(town, round_id, "sampled") == {DONGFANG: 1}
+    await whole_town.tick(round_id, 2)
+    await whole_town.results(whole_town.result(round_id, walker))
+    assert await where(whole_town, round_id, "sampled") == {DONGFANG: 1}
 
 
-async def test_who_moves_leaves_or_dies_after_being_sampled_stays_counted(town: Town) -> None:
-    people = await town.people(*(lives(needs=[{"code": "mobility"}]) for _ in range(3)))
+async def test_who_moves_leaves_or_dies_after_being_sampled_stays_counted(whole_town: Town) -> None:
+    people = await whole_town.people(*(lives(needs=[{"code": "mobility"}]) for _ in range(3)))
     mover, leaver, deceased = people
-    round_id = await town.round(offices=[CHAOHE])
-    await town.tick(round_id, 2)
-    await town.results(*(town.result(round_id, resident) for resident in people))
-    await moved(town, mover, LANQIAO, 1.5)
-    await moved(town, leaver, DONGFANG, 1.5)
-    await patched(town, deceased, alive=False)
-    await assert_account(town, round_id, sampled=3, need__mobility__sampled=3)
-    assert await where(town, round_id, "sampled") == {LUYUAN: 3}
+    round_id = await whole_town.round(offices=[CHAOHE])
+    await whole_town.tick(round_id, 2)
+    await whole_town.results(*(whole_town.result(round_id, resident) for resident in people))
+    await moved(whole_town, mover, LANQIAO, 1.5)
+    await moved(whole_town, leaver, DONGFANG, 1.5)
+    await patched(whole_town, deceased, alive=False)
+    await assert_account(whole_town, round_id, sampled=3, need__mobility__sampled=3)
+    assert await where(whole_town, round_id, "sampled") == {LUYUAN: 3}
 
     # Also when more happens to them where they are now.
-    await patched(town, leaver, needs=[])
-    await patched(town, leaver, alive=False)
-    await assert_account(town, round_id, sampled=3, need__mobility__sampled=2)
+    await patched(whole_town, leaver, needs=[])
+    await patched(whole_town, leaver, alive=False)
+    await assert_account(whole_town, round_id, sampled=3, need__mobility__sampled=2)
 
 
 async def test_who_leaves_or_dies_unsampled_leaves_the_roll(town: Town) -> None:
@@ -330,20 +332,20 @@ async def test_who_moves_in_or_is_born_joins_the_roll(town: Town) -> None:
 
 
 async def test_who_joins_after_being_sampled_elsewhere_counts_where_they_joined(
-    town: Town,
+    whole_town: Town,
 ) -> None:
-    (guest,) = await town.people(lives(DONGFANG))
-    round_id = await town.round(offices=[CHAOHE])
-    await town.tick(round_id, 2)
-    await town.results(town.resulted(round_id, guest, "negative"))
-    await assert_account(town, round_id, visitors=1)
-    await moved(town, guest, LANQIAO, 1.5)
-    await assert_account(town, round_id, sampled=1, negative=1, visitors=0)
+    (guest,) = await whole_town.people(lives(DONGFANG))
+    round_id = await whole_town.round(offices=[CHAOHE])
+    await whole_town.tick(round_id, 2)
+    await whole_town.results(whole_town.resulted(round_id, guest, "negative"))
+    await assert_account(whole_town, round_id, visitors=1)
+    await moved(whole_town, guest, LANQIAO, 1.5)
+    await assert_account(whole_town, round_id, sampled=1, negative=1, visitors=0)
     # And stays counted there, wherever they go from there.
-    await moved(town, guest, LUYUAN, 1.6)
-    assert await where(town, round_id, "sampled") == {LANQIAO: 1}
-    await moved(town, guest, DONGFANG, 1.7)
-    assert await where(town, round_id, "sampled") == {LANQIAO: 1}
+    await moved(whole_town, guest, LUYUAN, 1.6)
+    assert await where(whole_town, round_id, "sampled") == {LANQIAO: 1}
+    await moved(whole_town, guest, DONGFANG, 1.7)
+    assert await where(whole_town, round_id, "sampled") == {LANQIAO: 1}
 
 
 async def test_a_late_sample_counts_where_they_lived_at_its_time(town: Town) -> None:
@@ -365,17 +367,17 @@ async def test_a_late_sample_counts_where_they_lived_at_its_time(town: Town) -> 
     await assert_account(town, round_id, sampled=1)
 
 
-async def test_needs_change_hands_and_counts(town: Town) -> None:
-    (resident,) = await town.people(lives())
-    round_id = await town.round()
-    await patched(town, resident, needs=[{"code": "quarantine"}])
-    figures = await town.coverage(round_id)
+async def test_needs_change_hands_and_counts(whole_town: Town) -> None:
+    (resident,) = await whole_town.people(lives())
+    round_id = await whole_town.round()
+    await patched(whole_town, resident, needs=[{"code": "quarantine"}])
+    figures = await whole_town.coverage(round_id)
     assert figures["visits_open"] == 1
-    await assert_account(town, round_id, unaccounted=1, need__quarantine__unaccounted=1)
-    await patched(town, resident, needs=[])
-    figures = await town.coverage(round_id)
+    await assert_account(whole_town, round_id, unaccounted=1, need__quarantine__unaccounted=1)
+    await patched(whole_town, resident, needs=[])
+    figures = await whole_town.coverage(round_id)
     assert figures["visits_open"] == 0
-    await assert_account(town, round_id, unaccounted=1, need__quarantine__roll=0)
+    await assert_account(whole_town, round_id, unaccounted=1, need__quarantine__roll=0)
 
 
 async def test_a_need_that_ran_out_is_settled_by_the_next_change_of_the_resident(
@@ -414,34 +416,36 @@ async def test_needs_hold_from_and_until(town: Town) -> None:
 # --- and once it is closed ---
 
 
-async def test_closing_freezes_who_belongs_whatever_is_noted_later(town: Town) -> None:
-    sampled, unsampled, elsewhere = await town.people(lives(), lives(), lives(DONGFANG))
-    round_id = await town.round(offices=[CHAOHE])
-    await town.tick(round_id, 12)
-    row = town.result(round_id, sampled, 2)
-    await town.results(row)
-    await town.step(round_id, "close")
-    await assert_account(town, round_id, sampled=1, unaccounted=1)
+async def test_closing_freezes_who_belongs_whatever_is_noted_later(whole_town: Town) -> None:
+    sampled, unsampled, elsewhere = await whole_town.people(lives(), lives(), lives(DONGFANG))
+    round_id = await whole_town.round(offices=[CHAOHE])
+    await whole_town.tick(round_id, 12)
+    row = whole_town.result(round_id, sampled, 2)
+    await whole_town.results(row)
+    await whole_town.step(round_id, "close")
+    await assert_account(whole_town, round_id, sampled=1, unaccounted=1)
 
     # Later, and as if it had been before: the round does not know of it.
-    await moved(town, sampled, LANQIAO, 1)
-    await moved(town, unsampled, DONGFANG, 1)
-    await moved(town, elsewhere, LUYUAN, 1)
-    await register(town, lives(name="新人"))
-    await assert_account(town, round_id, sampled=1, unaccounted=1)
-    assert await where(town, round_id, "roll") == {LUYUAN: 2}
+    await moved(whole_town, sampled, LANQIAO, 1)
+    await moved(whole_town, unsampled, DONGFANG, 1)
+    await moved(whole_town, elsewhere, LUYUAN, 1)
+    await register(whole_town, lives(name="新人"))
+    await assert_account(whole_town, round_id, sampled=1, unaccounted=1)
+    assert await where(whole_town, round_id, "roll") == {LUYUAN: 2}
 
     # Late paper of those who lived here then, and of one who did not.
-    await town.results(town.result(round_id, unsampled, 3), town.result(round_id, elsewhere, 3))
-    await assert_account(town, round_id, sampled=2, visitors=1)
+    await whole_town.results(
+        whole_town.result(round_id, unsampled, 3), whole_town.result(round_id, elsewhere, 3)
+    )
+    await assert_account(whole_town, round_id, sampled=2, visitors=1)
     # A void leaves them where they lived at closing.
-    await town.results(
+    await whole_town.results(
         row | {"result_id": str(uuid4()), "corrects": row["sample_id"], "void": True}
     )
-    assert await where(town, round_id, "unaccounted") == {LUYUAN: 1}
-    await town.step(round_id, "seal")
-    await moved(town, unsampled, LANQIAO, 0)
-    await assert_account(town, round_id, sampled=1, unaccounted=1, visitors=1)
+    assert await where(whole_town, round_id, "unaccounted") == {LUYUAN: 1}
+    await whole_town.step(round_id, "seal")
+    await moved(whole_town, unsampled, LANQIAO, 0)
+    await assert_account(whole_town, round_id, sampled=1, unaccounted=1, visitors=1)
 
 
 async def test_a_void_leaves_them_where_they_live_now(town: Town) -> None:

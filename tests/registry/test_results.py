@@ -27,31 +27,31 @@ def corrected(row: JSON, corrects: str, **more: Any) -> JSON:
     return row | {"result_id": str(uuid4()), "corrects": corrects} | more
 
 
-async def test_r1_several_samples_count_once_and_the_earliest_counts(town: Town) -> None:
-    (resident,) = await town.people(lives())
-    round_id = await town.round()
-    await town.tick(round_id, 6)
-    late = town.result(round_id, resident, 5, channel="session")
-    answer = await town.results(late, town.result(round_id, resident, 4))
+async def test_r1_several_samples_count_once_and_the_earliest_counts(whole_town: Town) -> None:
+    (resident,) = await whole_town.people(lives())
+    round_id = await whole_town.round()
+    await whole_town.tick(round_id, 6)
+    late = whole_town.result(round_id, resident, 5, channel="session")
+    answer = await whole_town.results(late, whole_town.result(round_id, resident, 4))
     assert told(answer) == ["accepted", "accepted"]
-    await assert_account(town, round_id, sampled=1, channel__site=1, channel__session=0)
+    await assert_account(whole_town, round_id, sampled=1, channel__site=1, channel__session=0)
 
     # A paper form is entered late: the count moves back in time.
-    await town.results(town.result(round_id, resident, 1, channel="sweep"))
-    await assert_account(town, round_id, sampled=1, channel__sweep=1, channel__site=0)
+    await whole_town.results(whole_town.result(round_id, resident, 1, channel="sweep"))
+    await assert_account(whole_town, round_id, sampled=1, channel__sweep=1, channel__site=0)
 
 
-async def test_r4_sampled_resulted_and_negative_are_three_counts(town: Town) -> None:
-    people = await town.people(*(lives() for _ in range(4)))
-    round_id = await town.round()
-    await town.tick(round_id, 6)
-    await town.results(
-        town.result(round_id, people[0]),
-        town.resulted(round_id, people[1], "negative"),
-        town.resulted(round_id, people[2], "inconclusive"),
+async def test_r4_sampled_resulted_and_negative_are_three_counts(whole_town: Town) -> None:
+    people = await whole_town.people(*(lives() for _ in range(4)))
+    round_id = await whole_town.round()
+    await whole_town.tick(round_id, 6)
+    await whole_town.results(
+        whole_town.result(round_id, people[0]),
+        whole_town.resulted(round_id, people[1], "negative"),
+        whole_town.resulted(round_id, people[2], "inconclusive"),
     )
     await assert_account(
-        town, round_id, sampled=3, unaccounted=1, resulted=2, negative=1, inconclusive=1
+        whole_town, round_id, sampled=3, unaccounted=1, resulted=2, negative=1, inconclusive=1
     )
 
 
@@ -332,45 +332,45 @@ async def test_one_result_at_a_time(town: Town) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_round_takes_entries_from_its_opening_until_it_is_sealed(town: Town) -> None:
-    first, second, third = await town.people(lives(), lives(), lives())
-    round_id = await town.round(opened=False)
-    early = town.result(round_id, first, 0)
-    assert told(await town.results(early)) == ["round-not-open"]
-    assert await town.totals(round_id) == {}
+async def test_a_round_takes_entries_from_its_opening_until_it_is_sealed(whole_town: Town) -> None:
+    first, second, third = await whole_town.people(lives(), lives(), lives())
+    round_id = await whole_town.round(opened=False)
+    early = whole_town.result(round_id, first, 0)
+    assert told(await whole_town.results(early)) == ["round-not-open"]
+    assert await whole_town.totals(round_id) == {}
 
-    await town.step(round_id, "open")
-    await town.tick(round_id, 6)
-    assert told(await town.results(early)) == ["accepted"]
-    await town.step(round_id, "close")
+    await whole_town.step(round_id, "open")
+    await whole_town.tick(round_id, 6)
+    assert told(await whole_town.results(early)) == ["accepted"]
+    await whole_town.step(round_id, "close")
     # Closed at six: sampling time has ended then, entries of before are taken.
-    late = town.resulted(round_id, second, "negative", 5)
-    after = town.result(round_id, third, 7)
-    assert told(await town.results(late, after)) == ["accepted", "outside-window"]
-    await assert_account(town, round_id, sampled=2, negative=1, unaccounted=1)
+    late = whole_town.resulted(round_id, second, "negative", 5)
+    after = whole_town.result(round_id, third, 7)
+    assert told(await whole_town.results(late, after)) == ["accepted", "outside-window"]
+    await assert_account(whole_town, round_id, sampled=2, negative=1, unaccounted=1)
 
-    await town.step(round_id, "seal")
-    assert told(await town.results(late, after)) == ["duplicate", "round-not-open"]
+    await whole_town.step(round_id, "seal")
+    assert told(await whole_town.results(late, after)) == ["duplicate", "round-not-open"]
     void = corrected(late, late["sample_id"], outcome=None, void=True)
-    assert told(await town.results(void)) == ["round-not-open"]
-    await assert_account(town, round_id, sampled=2, negative=1, unaccounted=1)
+    assert told(await whole_town.results(void)) == ["round-not-open"]
+    await assert_account(whole_town, round_id, sampled=2, negative=1, unaccounted=1)
 
 
-async def test_visitors_stand_beside_the_account(town: Town) -> None:
-    resident, visitor, other = await town.people(lives(), lives(DONGFANG), lives(DONGFANG))
-    round_id = await town.round(offices=[CHAOHE])
-    await town.tick(round_id, 6)
-    at_site = town.resulted(round_id, visitor, "positive") | {"site": f"{LANQIAO}-03"}
-    nowhere = town.result(round_id, other, site=f"{CHAOHE}-site-3")
-    await town.results(at_site, nowhere)
-    await assert_account(town, round_id, unaccounted=1, visitors=2, positive=0)
+async def test_visitors_stand_beside_the_account(whole_town: Town) -> None:
+    resident, visitor, other = await whole_town.people(lives(), lives(DONGFANG), lives(DONGFANG))
+    round_id = await whole_town.round(offices=[CHAOHE])
+    await whole_town.tick(round_id, 6)
+    at_site = whole_town.resulted(round_id, visitor, "positive") | {"site": f"{LANQIAO}-03"}
+    nowhere = whole_town.result(round_id, other, site=f"{CHAOHE}-site-3")
+    await whole_town.results(at_site, nowhere)
+    await assert_account(whole_town, round_id, unaccounted=1, visitors=2, positive=0)
     unknown = f"{DISTRICT}000000"
-    assert await where(town, round_id, "visitors") == {LANQIAO: 1, unknown: 1}
+    assert await where(whole_town, round_id, "visitors") == {LANQIAO: 1, unknown: 1}
 
-    await town.results(corrected(at_site, at_site["sample_id"], outcome=None, void=True))
-    assert await where(town, round_id, "visitors") == {unknown: 1}
-    await town.results(town.result(round_id, resident))
-    await assert_account(town, round_id, sampled=1, visitors=1)
+    await whole_town.results(corrected(at_site, at_site["sample_id"], outcome=None, void=True))
+    assert await where(whole_town, round_id, "visitors") == {unknown: 1}
+    await whole_town.results(whole_town.result(round_id, resident))
+    await assert_account(whole_town, round_id, sampled=1, visitors=1)
 
 
 def _gzip(raw: bytes) -> tuple[bytes, JSON]:

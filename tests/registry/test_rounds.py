@@ -136,23 +136,23 @@ async def test_closing_early_ends_sampling_time_then(town: Town) -> None:
     )
 
 
-async def test_several_rounds_at_once_each_with_an_account_of_its_own(town: Town) -> None:
-    first, second = await town.people(lives(), lives(DONGFANG))
+async def test_several_rounds_at_once_each_with_an_account_of_its_own(whole_town: Town) -> None:
+    first, second = await whole_town.people(lives(), lives(DONGFANG))
     rounds = [
-        await town.round(1, offices=[CHAOHE]),
-        await town.round(2, offices=[DISTRICT]),
+        await whole_town.round(1, offices=[CHAOHE]),
+        await whole_town.round(2, offices=[DISTRICT]),
     ]
-    await town.tick(rounds[0], 2)
-    await town.tick(rounds[1], 2, day=2)
-    await town.results(
-        town.result(rounds[0], first), town.result(rounds[1], first, 25),
-        town.result(rounds[0], second),
+    await whole_town.tick(rounds[0], 2)
+    await whole_town.tick(rounds[1], 2, day=2)
+    await whole_town.results(
+        whole_town.result(rounds[0], first), whole_town.result(rounds[1], first, 25),
+        whole_town.result(rounds[0], second),
     )  # fmt: skip
-    await assert_account(town, rounds[0], sampled=1, visitors=1)
-    await assert_account(town, rounds[1], sampled=1, unaccounted=1)
-    await exclude(town, rounds[1], second)
-    await assert_account(town, rounds[0], sampled=1, visitors=1)
-    await assert_account(town, rounds[1], sampled=1, excluded=1)
+    await assert_account(whole_town, rounds[0], sampled=1, visitors=1)
+    await assert_account(whole_town, rounds[1], sampled=1, unaccounted=1)
+    await exclude(whole_town, rounds[1], second)
+    await assert_account(whole_town, rounds[0], sampled=1, visitors=1)
+    await assert_account(whole_town, rounds[1], sampled=1, excluded=1)
 
 
 async def test_totals_name_the_moment_and_are_counted_once_for_all_who_ask(town: Town) -> None:
