@@ -137,10 +137,9 @@ async def gauge_open_visits(wiring: Wiring) -> None:
 
 
 async def relay(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
-    """Publish dispatch's outbox until told to stop; without a broker there is nothing to do."""
+    """Keep dispatch's outbox roomy and, with a broker, published, until told to stop."""
     async with connect(settings) as wiring:
         ops.checks["database"] = wiring.database.ping
-        if wiring.kafka is None:
-            await stop.wait()
-            return
-        await Relay("dispatch", wiring.database, TOPICS, wiring.kafka).run(stop)
+        publisher = Relay("dispatch", wiring.database, TOPICS, wiring.kafka)
+        ops.gauges.append(publisher.gauge)
+        await publisher.run(stop)

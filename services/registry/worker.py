@@ -16,13 +16,9 @@ async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
 
 
 async def relay(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
-    """Publish registry's outbox until told to stop; without a broker there is nothing to do."""
+    """Keep registry's outbox roomy and, with a broker, published, until told to stop."""
     async with connect(settings) as wiring:
         ops.checks["database"] = wiring.database.ping
-        broker = kafka(settings)
-        if broker is None:
-            await stop.wait()
-            return
-        publisher = Relay("registry", wiring.database, TOPICS, broker)
+        publisher = Relay("registry", wiring.database, TOPICS, kafka(settings))
         ops.gauges.append(publisher.gauge)
         await publisher.run(stop)

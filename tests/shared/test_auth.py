@@ -24,7 +24,7 @@ EC_KEY = ec.generate_private_key(ec.SECP256R1())
 ED_KEY = ed25519.Ed25519PrivateKey.generate()
 
 
-def public(key: Any, algorithm: str, kid: str, **more: str) -> dict[str, Any]:  # noqa: ANN401
+def public(key: Any, algorithm: str, kid: str, **more: str) -> dict[str, Any]:
     entry = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)
     return {**entry, "kid": kid, **more}
 
@@ -45,7 +45,7 @@ def claims(**more: object) -> dict[str, object]:
     return {"sub": "s-1", "aud": "lastmetre", "exp": now + 600, "roles": ["site"], **more}
 
 
-def signed(key: Any, algorithm: str, kid: str, **more: object) -> str:  # noqa: ANN401
+def signed(key: Any, algorithm: str, kid: str, **more: object) -> str:
     return jwt.encode(claims(**more), key, algorithm, headers={"kid": kid})
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from services.registry.domain.residents import Document
 from services.registry.domain.rounds import Round
@@ -84,12 +86,6 @@ class Exclusion:
 
 def digest_of(*content: object) -> int:
     """64 bits of BLAKE2b: enough to tell repeats from reused ids, small enough to keep for ever."""
-    text = "\x1f".join(map(_plain, content))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
-
-
-def _plain(part: object) -> str:
-    if isinstance(part, datetime):
-        # A moment is the same in every offset: dispatch repeats in UTC what came in +08:00.
-        return part.astimezone(UTC).isoformat()
-    return "" if part is None else str(part)
+    # msgpack writes a moment the same in every offset: dispatch repeats in UTC what came in +08:00.
+    packed = msgspec.msgpack.encode(content)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), signed=True)
