@@ -25,9 +25,13 @@ PER_PARTITION = 200
 """Records of one partition read and sent in one round."""
 BYTES_PER_PARTITION = 1_000_000
 """Bytes of data likewise; the last record may exceed it."""
-IDLE_SECONDS = 0.05
-"""How soon after the last record the outbox is looked at again; less often while it stays idle."""
+LINGER_SECONDS = 0.05
+"""Pause between rounds, so that each carries what came meanwhile: a transaction of every consumer
+costs as much for one record as for fifty. Longer while the outbox stays idle, none while it is
+full."""
 MOST_IDLE = 4
+FULL_ROUND = 100
+"""Records of a round after which there is no pause."""
 SEGMENT_SECONDS = 60.0
 
 PUBLISHED = Counter("lastmetre_outbox_published_total", "Outbox records sent to Kafka", ["topic"])
@@ -76,11 +80,13 @@ class Relay:
             await publisher.connect(self._topics)
             log.info("relay_leads", service=self._service)
             pause.reset()
-            idle = 0
+            idle = 1
             while leader and not stop.is_set():
                 await self._make_room()
-                idle = 0 if await self._publish_round(publisher) else min(idle + 1, MOST_IDLE)
-                await wait_for(stop, IDLE_SECONDS * idle)
+                sent = await self._publish_round(publisher)
+                idle = 1 if sent else min(idle + 1, MOST_IDLE)
+                if sent < FULL_ROUND:
+                    await wait_for(stop, LINGER_SECONDS * idle)
         finally:
             await publisher.close()
 
@@ -92,10 +98,11 @@ class Relay:
             await self._database.transact(outbox.make_segments, topic)
         self._segments_due = time.monotonic() + SEGMENT_SECONDS
 
-    async def _publish_round(self, publisher: Publisher) -> bool:
+    async def _publish_round(self, publisher: Publisher) -> int:
+        """Send what is next and move the checkpoint; say how many records that were."""
         records = await self._unpublished()
         if not records:
-            return False
+            return 0
         runs = [
             list(run)
             for _, run in groupby(records, key=lambda record: (record.topic, record.partition))
@@ -107,7 +114,7 @@ class Relay:
         await self._database.transact(_checkpoint, [run[-1] for run in runs])
         for run in runs:
             PUBLISHED.labels(run[0].topic).inc(len(run))
-        return True
+        return len(records)
 
     async def _unpublished(self) -> list[Record]:
         async with self._database.begin(readonly=True) as tx:
