@@ -28,6 +28,11 @@ class Up:
     state: Path
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What other commands need to find it."""
+        return environment(self.state)
+
+    @property
     def note(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.state / "lastmetre" / "stack.json").read_text())
         return content
@@ -47,12 +52,17 @@ class Up:
         return await self.process.wait()
 
 
+def environment(state: Path) -> dict[str, str]:
+    """Ours, with a state folder of the test's own."""
+    return {**os.environ, "XDG_STATE_HOME": str(state)}
+
+
 async def lastmetre(state: Path, *words: str) -> asyncio.subprocess.Process:
     """Start the command with a state folder of the test."""
     return await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("lastmetre"),
         *words,
-        env={**os.environ, "XDG_STATE_HOME": str(state)},
+        env=environment(state),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

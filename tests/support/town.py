@@ -7,12 +7,12 @@ nothing moves. What a journey tells about the account is asserted after that.
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import httpx
@@ -64,6 +64,14 @@ class Switch(httpx.AsyncBaseTransport):
         return await httpx.ASGITransport(self.app).handle_async_request(request)
 
 
+class Signer(Protocol):
+    """Whoever signs tokens that the services trust."""
+
+    @property
+    def token(self) -> Callable[..., str]:
+        """Sign one: roles, `areas`, and `team` or `site`."""
+
+
 @dataclass
 class Town:
     """The stack and its users."""
@@ -73,7 +81,7 @@ class Town:
     reporting: httpx.AsyncClient
     apps: dict[str, FastAPI]
     switches: dict[str, Switch]
-    issuer: Issuer
+    issuer: Signer
 
     # --- the machinery ---
 
@@ -217,6 +225,13 @@ class Town:
         assert answer.is_success, answer.text
         ledger: JSON = answer.json()
         return ledger
+
+    async def expect(self, round_id: str, **figures: float) -> None:
+        """Look at the district's figures once everything has settled; the ledger must balance."""
+        await self.settle()
+        total = await self.coverage(round_id)
+        assert {name: total[name] for name in figures} == figures
+        await self.assert_balanced(round_id)
 
     async def assert_balanced(self, round_id: str) -> None:
         """The fold is the recount, cell by cell."""
