@@ -15,6 +15,7 @@
             ├── Unauthorised    401
             ├── Forbidden       403
             ├── NotFound        404
+            │   └── RoundUnknown 404
             ├── WrongMethod     405
             └── Conflict        409   a rule of the field forbids it in this state
                 └── IdReused    409   a client-made id came before with other content
@@ -250,6 +251,15 @@ class NotFound(ProblemError):
     status = 404
     cause = "The path or id is unknown, or lies outside the token's areas."
     cure = "Check the id and the path against `/docs`."
+
+
+class RoundUnknown(NotFound):
+    """There is no such round, or not for this caller."""
+
+    slug = "round-unknown"
+    title = "No such round"
+    cause = "The id names no round, or none whose offices lie within the token's areas."
+    cure = "List the rounds with registry's `GET /v1/rounds`; others hear of a new one in seconds."
 
 
 class WrongMethod(ProblemError):

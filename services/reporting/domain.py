@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias, TypedDict
 
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict
 
 Cells: TypeAlias = Mapping[str, int]
 """Figures of one place, by cell. A cell that is not there is zero."""
@@ -31,15 +31,6 @@ UNASSIGNED = "unassigned"
 
 SLOT_SECONDS = 300
 """Width of one slot of the series of samples, in seconds of sampling time."""
-
-
-class UnknownRound(NotFound):
-    """No such round, or none that touches the caller's areas."""
-
-    slug = "unknown-round"
-    title = "There is no such round here"
-    cause = "The round id is unknown, not announced yet, or none of its offices is in your areas."
-    cure = "Leave `round` out for the newest one, or take an id of registry's `GET /v1/rounds`."
 
 
 class RebuildRunning(Conflict):

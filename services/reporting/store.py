@@ -20,7 +20,6 @@ from services.reporting.domain import (
     Producer,
     RebuildRunning,
     Round,
-    UnknownRound,
 )
 from services.reporting.messages import Moves, SampleMoves
 from shared import positions
@@ -28,6 +27,7 @@ from shared.contracts.dispatch import VISITS
 from shared.contracts.envelope import Record
 from shared.contracts.registry import ROLL, ROUNDS, Area, RoundChanged, RoundTicked
 from shared.database import Transaction
+from shared.errors import RoundUnknown
 
 CONSUMER = "reporting"
 """Our name in `applied`, at the producers and as Kafka's group."""
@@ -243,7 +243,7 @@ async def find_round(
     one of them lies in an office of the round.
 
     Raises:
-        UnknownRound: there is none.
+        RoundUnknown: there is none.
 
     """
     row = await tx.row(
@@ -257,7 +257,7 @@ async def find_round(
         generation, round_id, areas,
     )  # fmt: skip
     if row is None:
-        raise UnknownRound("no round of that id, or none at all, in the areas of the token")
+        raise RoundUnknown("no round of that id, or none at all, in the areas of the token")
     return _round(row)
 
 

@@ -149,7 +149,7 @@ async def test_without_a_round_the_newest_open_one_is_meant_else_the_newest(desk
     assert (await desk.get("/v1/coverage")).json()["round"]["id"] == second
     missing = await desk.get("/v1/coverage", round="no-such-round")
     assert missing.status_code == 404
-    assert missing.json()["type"] == "/problems/unknown-round"
+    assert missing.json()["type"] == "/problems/round-unknown"
 
 
 async def test_r22_nothing_new_is_answered_304_and_still_says_as_of_when(desk: Desk) -> None:

@@ -120,4 +120,4 @@ async def test_every_route_says_its_roles_and_answers(desk: Desk) -> None:
     rows = document["components"]["schemas"]["Row"]["properties"]
     assert {"roll", "excluded_by_reason", "in_hand_by_kind", "visits_open"} <= rows.keys()
     assert (await desk.client.get("/readyz")).json()["checks"] == {"database": "ok"}
-    assert {"unknown-round", "rebuild-running"} <= {problem.slug for problem in problems()}
+    assert {"round-unknown", "rebuild-running"} <= {problem.slug for problem in problems()}

@@ -16,10 +16,9 @@ from services.registry.domain.entries import Entry
 from services.registry.domain.errors import (
     NothingToCorrect,
     ResidentUnknown,
-    RoundUnknown,
 )
 from services.registry.domain.rounds import Round
-from shared.errors import IdReused, ProblemError
+from shared.errors import IdReused, ProblemError, RoundUnknown
 
 Submission = tuple[UUID, str, int, UUID]
 """id, kind (`S` a swab, `R` a row with an id of its own), digest, round."""

@@ -12,15 +12,6 @@ class ResidentUnknown(NotFound):
     cure = "Send the resident first, then this row again."
 
 
-class RoundUnknown(NotFound):
-    """There is no round of this id."""
-
-    slug = "round-unknown"
-    title = "No such round"
-    cause = "`round_id` names no round."
-    cure = "List the rounds with `GET /v1/rounds`."
-
-
 class AreaUnknown(ProblemError):
     """An area code that is not on file, nor any area above it."""
 

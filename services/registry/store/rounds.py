@@ -6,10 +6,10 @@ from uuid import UUID
 import asyncpg
 
 from services.registry.domain.areas import Area
-from services.registry.domain.errors import RoundUnknown
 from services.registry.domain.rounds import Round
 from services.registry.tables import PARTITIONED
 from shared.database import Transaction
+from shared.errors import RoundUnknown
 
 _COLUMNS = (
     "id, version, campaign, number, name, state, opens_at, closes_at, offices, manual_clock,"

@@ -28,7 +28,7 @@ async def view(tx: Transaction, round_id: str | None, areas: Sequence[str]) -> V
     """Find the round that is asked for and how far its figures are, in the caller's areas.
 
     Raises:
-        UnknownRound: there is none.
+        RoundUnknown: there is none.
 
     """
     generation = await store.current_generation(tx)
