@@ -22,7 +22,7 @@ async def eventually(condition: Callable[[], T], within: float = ..., *, hint: s
 
 
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], within: float = 15.0, *, hint: str = ""
+    condition: Callable[[], T | Awaitable[T]], within: float = 45.0, *, hint: str = ""
 ) -> T:
     """Ask until the answer is true; return it.
 
