@@ -338,7 +338,6 @@ def _announce(note: "Note") -> None:
     console = Console(stderr=True)
     console.print(table)
     console.print(f"logs     {note.data}/logs", highlight=False, markup=False)
-    console.print(f"page     {note.addresses.reporting}/", highlight=False, markup=False)
     console.print(
         "next     export LASTMETRE_TOKEN=$(lastmetre token --role supervisor --area 41)\n"
         f'         curl -H "Authorization: Bearer $LASTMETRE_TOKEN"'
