@@ -344,6 +344,12 @@ async def test_open_visits_are_metered_per_round_and_office(day: Day, as_: Clien
     metrics = (await as_("office").get("/metrics")).text
     assert f'lastmetre_visits_open{{office="{OFFICE}",round="r1"}} 2.0' in metrics
     assert f'lastmetre_visits_open{{office="{THERE[:9]}",round="r1"}} 1.0' in metrics
+
+    # None is told as none: an alarm must not take it for silence.
+    await day.roll(*(change(who, standing("sampled", "mobility")) for who in ("ann", "bob")))
+    await gauge_open_visits(day.wiring)
+    metrics = (await as_("office").get("/metrics")).text
+    assert f'lastmetre_visits_open{{office="{OFFICE}",round="r1"}} 0.0' in metrics
     assert (await as_("office").get("/readyz")).json()["status"] == "ready"
 
 
