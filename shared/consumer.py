@@ -364,12 +364,7 @@ class Consumer:
 
     async def _gauge_parked(self) -> None:
         async with self.database.begin(readonly=True) as tx:
-            rows = await tx.rows(
-                "SELECT topic, count(*) FROM parked WHERE consumer = $1 AND state = 'parked'"
-                " GROUP BY topic",
-                self.name,
-            )
-        counts = dict(map(tuple, rows))
+            counts = await positions.parked(tx, self.name)
         for topic in self.topics:
             PARKED.labels(self.name, topic).set(counts.get(topic, 0))
 

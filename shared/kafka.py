@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import aiokafka.client
@@ -22,6 +22,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from shared.contracts.envelope import PARTITIONS, SOURCE, Record
 from shared.errors import TransientError
+from shared.settings import ServiceSettings
 
 CALL_LIMIT = 15.0
 """Seconds after which a call to the broker counts as failed and its client is thrown away."""
@@ -45,6 +46,13 @@ class KafkaSettings:
     idempotent: bool = True
     replication: int = -1
     """Copies of a topic that we create; -1 leaves it to the broker."""
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Self | None:
+        """Tell where a service's broker is; None when the pull is to carry everything."""
+        if not settings.kafka_bootstrap:
+            return None
+        return cls(settings.kafka_bootstrap, settings.kafka_idempotent)
 
 
 # No topic may come into being by being asked about: the broker, wiped while we are connected, would

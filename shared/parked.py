@@ -150,11 +150,7 @@ async def status(database: Database, consumer: Consumer, service: str) -> dict[s
     """Say how far this service's consumer is and what it set aside; heads are the producers'."""
     async with database.begin(readonly=True) as tx:
         applied = await positions.read(tx, consumer.name)
-        rows = await tx.rows(
-            "SELECT topic, count(*) FROM parked WHERE consumer = $1 AND state = 'parked'"
-            " GROUP BY topic",
-            consumer.name,
-        )
+        parked = await positions.parked(tx, consumer.name)
     return {
         "service": service,
         "positions": [
@@ -162,7 +158,7 @@ async def status(database: Database, consumer: Consumer, service: str) -> dict[s
              "recorded_at": p.recorded_at}
             for p in applied
         ],
-        "parked": dict(map(tuple, rows)),
+        "parked": parked,
     }  # fmt: skip
 
 

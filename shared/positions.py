@@ -140,6 +140,16 @@ async def park(tx: Transaction, consumer: str, record: Record, reason: str) -> N
     )  # fmt: skip
 
 
+async def parked(tx: Transaction, consumer: str) -> dict[str, int]:
+    """Count the records set aside and not decided on, by topic; topics without any are left out."""
+    rows = await tx.rows(
+        "SELECT topic, count(*) FROM parked WHERE consumer = $1 AND state = 'parked'"
+        " GROUP BY topic",
+        consumer,
+    )
+    return dict(map(tuple, rows))
+
+
 def judge(position: Position, records: Sequence[Record]) -> Verdict:
     """Hold records against the running position, each one, in the order they came.
 

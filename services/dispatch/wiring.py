@@ -37,9 +37,7 @@ class Wiring:
     @property
     def kafka(self) -> KafkaSettings | None:
         """The broker, or None where the pull carries everything."""
-        if not self.settings.kafka_bootstrap:
-            return None
-        return KafkaSettings(self.settings.kafka_bootstrap, self.settings.kafka_idempotent)
+        return KafkaSettings.of(self.settings)
 
     async def close(self) -> None:
         """Close what is open."""

@@ -67,7 +67,11 @@ def wire(
     vault = Vault(settings.keys_file)
     dispatch = service_client(settings.dispatch_url, settings, (transports or {}).get("dispatch"))
     consumer = Consumer(
-        "registry", database, [Source(dispatch, FOLLOWED)], handlers(vault), kafka(settings)
+        "registry",
+        database,
+        [Source(dispatch, FOLLOWED)],
+        handlers(vault),
+        KafkaSettings.of(settings),
     )
     return Wiring(settings, database, vault, dispatch, consumer)
 
@@ -80,10 +84,3 @@ async def connect(settings: Settings) -> AsyncIterator[Wiring]:
         yield wiring
     finally:
         await wiring.close()
-
-
-def kafka(settings: Settings) -> KafkaSettings | None:
-    """Tell where the broker is; None when the pull is to carry everything."""
-    if not settings.kafka_bootstrap:
-        return None
-    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_idempotent)

@@ -60,10 +60,6 @@ class Peers:
     registry: httpx.AsyncClient
     dispatch: httpx.AsyncClient
 
-    def by_name(self) -> Mapping[str, httpx.AsyncClient]:
-        """Both, by the name of the service."""
-        return {"registry": self.registry, "dispatch": self.dispatch}
-
     async def testify(self, round_id: str, max_age: float) -> Evidence:
         """Ask both for what the ledger needs; one that does not answer is None, never an error.
 

@@ -81,11 +81,7 @@ def wire(
     )
     registry = service_client(settings.registry_url, settings, transports.get("registry"))
     dispatch = service_client(settings.dispatch_url, settings, transports.get("dispatch"))
-    kafka = (
-        KafkaSettings(settings.kafka_bootstrap, settings.kafka_idempotent)
-        if settings.kafka_bootstrap
-        else None
-    )
+    kafka = KafkaSettings.of(settings)
     consumer = Consumer(store.CONSUMER, database, _sources(registry, dispatch), folds, kafka)
     return Wiring(settings, database, registry, dispatch, folds, consumer)
 
