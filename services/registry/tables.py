@@ -33,7 +33,9 @@ resident = sa.Table(
     _at("since"),
     _at("noted_at", nullable=False),
     sa.Column("needs", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
+    _at("needs_turn_at"),
     sa.Column("alive", sa.Boolean, nullable=False, server_default="true"),
+    sa.Column("merged_into", pg.UUID),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("sex", sa.Text),
     sa.Column("birth_date", sa.Date),
@@ -52,6 +54,12 @@ resident = sa.Table(
     sa.Index("resident_community", "community", "id"),
     sa.Index("resident_phone", "phone", postgresql_where=sa.text("phone IS NOT NULL")),
     sa.Index("resident_special", "community", postgresql_where=sa.text("needs <> '{}'")),
+    sa.Index(
+        "resident_needs_turn",
+        "needs_turn_at",
+        postgresql_where=sa.text("needs_turn_at IS NOT NULL"),
+    ),
+    sa.Index("resident_merged", "merged_into", postgresql_where=sa.text("merged_into IS NOT NULL")),
     comment="One person on the roll; the row lock serialises everything about their account",
 )
 
@@ -130,6 +138,7 @@ sample = sa.Table(
     sa.Column("tube_code", sa.Text),
     _at("recorded_at", nullable=False),
     sa.Column("voided_by", pg.UUID),
+    sa.Column("filed_for", pg.UUID),
     sa.Index("sample_resident", "resident"),
     postgresql_partition_by="LIST (round)",
     comment="Swabs taken (采样)",
@@ -165,6 +174,7 @@ exclusion = sa.Table(
     _at("filed_at", nullable=False),
     sa.Column("revoked_by", sa.Text),
     _at("revoked_at"),
+    sa.Column("filed_for", pg.UUID),
     sa.Index("exclusion_person", "round", "resident"),
     comment="Stated reasons not to be tested (免检); revoked, never deleted",
 )

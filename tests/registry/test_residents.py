@@ -1,12 +1,11 @@
 """People go on the roll, change, move, die: each row answered, the account following them."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.registry.domain.residents import Draft, NeedSpan
-from services.registry.flow import residents as flow
+from services.registry.domain.residents import NeedSpan
 from tests.registry.words import (
     assert_account,
     exclude,
@@ -380,21 +379,14 @@ async def test_needs_change_hands_and_counts(whole_town: Town) -> None:
     await assert_account(whole_town, round_id, unaccounted=1, need__quarantine__roll=0)
 
 
-async def test_a_need_that_ran_out_is_settled_by_the_next_change_of_the_resident(
-    town: Town,
-) -> None:
-    wiring = town.apps["registry"].state.wiring
-    soon = datetime.now(UTC) + timedelta(hours=1)
-    (resident,) = await town.people(
-        lives(needs=[{"code": "quarantine", "until": soon.isoformat()}])
-    )
+async def test_a_need_holds_by_the_clock_of_the_round_under_way(town: Town) -> None:
+    until = hour(2)
+    (resident,) = await town.people(lives())
     round_id = await town.round()
+    await patched(town, resident, needs=[{"code": "quarantine", "until": until}])
     await assert_account(town, round_id, unaccounted=1, need__quarantine__unaccounted=1)
-    await wiring.database.transact(
-        flow.register, wiring.vault, [Draft(0, resident, {"phone": "1"})], home=None,
-        covers=lambda _: True, now=soon + timedelta(hours=1),
-    )  # fmt: skip
-    await town.settle()
+    await town.tick(round_id, 2)
+    await patched(town, resident, phone="1")
     await assert_account(town, round_id, unaccounted=1, need__quarantine__unaccounted=0)
 
 

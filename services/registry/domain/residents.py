@@ -94,8 +94,13 @@ class Resident:
     """When that residence was put on file; rounds that closed before do not know it."""
     needs: tuple[NeedSpan, ...] = ()
     held: tuple[Need, ...] = ()
-    """The needs that held when the resident was last written: what the account counts."""
+    """The needs that held when they were last judged: what the account counts."""
+    turns_at: datetime | None = None
+    """When a need begins or ends next; None: none of them ever will."""
     alive: bool = True
+    """Whether they count as alive: not a record that was merged into another."""
+    merged_into: UUID | None = None
+    """The record of the same person that was kept instead of this one."""
 
     @property
     def household(self) -> UUID:
@@ -113,6 +118,16 @@ class Resident:
     def needs_now(self, now: datetime) -> tuple[Need, ...]:
         """List the needs that hold, sorted, so that equal sets are equal rows."""
         return tuple(sorted({need.code for need in self.needs if need.holds(now)}))
+
+    def judged(self, now: datetime) -> Self:
+        """Note which needs hold at a moment, and until when that is so."""
+        turns = [
+            moment
+            for need in self.needs
+            for moment in (need.since, need.until)
+            if moment is not None and moment > now
+        ]
+        return replace(self, held=self.needs_now(now), turns_at=min(turns, default=None))
 
     @property
     def on_the_roll(self) -> tuple[object, ...]:
@@ -177,15 +192,18 @@ class Desk:
     def moved_at(self, known: Resident, community: str) -> datetime | None:
         """Tell since when somebody lives at a new address that was sent without a time.
 
-        Now, which is what the clock of a drill says where they lived or live. An address that was
-        unknown and gets mapped is no move: they lived there all along.
+        An address that was unknown and gets mapped is no move: they lived there all along.
         """
-        if is_unassigned(known.community):
-            return known.since
+        return (
+            known.since if is_unassigned(known.community) else self.time(known.community, community)
+        )
+
+    def time(self, *communities: str) -> datetime:
+        """Tell the time in some communities: what the clock of a drill shows there, or now."""
         clocks = [
-            where.clock_at
+            where.time(self.now)
             for where in self.rounds
-            if where.clock_at and (where.covers(known.community) or where.covers(community))
+            if any(where.covers(community) for community in communities)
         ]
         return max(clocks, default=self.now)
 
@@ -271,7 +289,7 @@ class Register:
             raise Forbidden("address.community_code: outside the sender's areas")
 
     def _keep(self, resident: Resident) -> None:
-        resident = replace(resident, held=resident.needs_now(self._desk.now))
+        resident = resident.judged(self._desk.time(resident.community))
         self._by_id[resident.id] = resident
         if resident.document:
             self._by_document[resident.document] = resident.id

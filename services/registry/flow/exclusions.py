@@ -82,8 +82,8 @@ def _must_take(where: Round) -> None:
 
 
 async def _take_resident(tx: Transaction, resident: UUID, covers: Callable[[str], bool]) -> None:
-    community = (await residents.lock(tx, [resident])).get(resident)
-    if community is None or not covers(community):
+    found = (await residents.lock(tx, [resident])).get(resident)
+    if found is None or not covers(found.community):
         raise ResidentUnknown("resident: not on file in the caller's areas")
 
 

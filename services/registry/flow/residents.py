@@ -57,20 +57,43 @@ async def register(
     )
     answers = [register.enter(draft) for draft in drafts]
 
-    added, changed = register.added, register.changed
+    await residents.leave_behind(tx, register.left)
+    await take_in(tx, vault, under_way, register.added, register.changed, now)
+    return answers
+
+
+async def take_in(
+    tx: Transaction,
+    vault: Vault,
+    under_way: Sequence[Round],
+    added: Sequence[Resident],
+    changed: Sequence[tuple[Resident, Resident]],
+    now: datetime,
+) -> None:
+    """Store residents who are new or changed, and settle what that means for the rounds under way.
+
+    The caller holds the residents' lock, the rounds' and the rows of those who changed.
+
+    Args:
+        tx: the transaction
+        vault: seals identity numbers
+        under_way: the rounds that are open
+        added: who was not on file
+        changed: who was, before and after
+        now: the time
+
+    """
     affected = [(old, new) for old, new in changed if old.on_the_roll != new.on_the_roll]
     for where in under_way:
         await account.materialise(tx, where, [old.id for old, _ in affected])
     await residents.add(tx, vault, added, now)
     await residents.save(tx, vault, changed)
-    await residents.leave_behind(tx, register.left)
     for where in under_way:
         concerned = [new.id for new in added if where.covers(new.community)]
         concerned += await _members(tx, where, affected)
         moved = await account.settle(tx, where, concerned) if concerned else []
         announce(tx, messages.roll_changed(where, moved, joining=True))
     await account.count_into_population(tx, _population(added, affected))
-    return answers
 
 
 async def _members(

@@ -54,4 +54,4 @@ async def _people(tx: Transaction, vault: Vault, entries: Sequence[Entry]) -> di
         for entry in entries
     }
     on_file = await residents.lock(tx, (person for person in named.values() if person))
-    return {ordinal: person for ordinal, person in named.items() if person in on_file}
+    return {o: on_file[person].id for o, person in named.items() if person in on_file}

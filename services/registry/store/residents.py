@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -15,19 +15,38 @@ Documents = dict[tuple[str, bytes], Document]
 """Documents by type and blind index: how a stored one is recognised without being decrypted."""
 
 _COLUMNS = (
-    "id", "community", "since", "noted_at", "needs", "alive", "name", "sex", "birth_date",
-    "document_type", "document_index", "document_number", "phone", "household", "building", "unit",
-    "door", "lat", "lon",
+    "id", "community", "since", "noted_at", "needs", "needs_turn_at", "alive", "merged_into",
+    "name", "sex", "birth_date", "document_type", "document_index", "document_number", "phone",
+    "household", "building", "unit", "door", "lat", "lon",
 )  # fmt: skip
 
 
-async def lock(tx: Transaction, residents: Iterable[UUID]) -> dict[UUID, str]:
-    """Lock residents' rows in order of their ids; answer where those on file live."""
-    rows = await tx.rows(
-        "SELECT id, community FROM resident WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
-        sorted(set(residents)),
+class OnFile(NamedTuple):
+    """The record that stands for a person, and where they live."""
+
+    id: UUID
+    community: str
+
+
+async def lock(tx: Transaction, named: Iterable[UUID]) -> dict[UUID, OnFile]:
+    """Lock residents' rows in order of their ids; answer who stands for those on file.
+
+    That is themselves or, where two records were found to be one person, the one that was kept;
+    that row is locked then too. Locked out of order, but merges are few and deadlocks are retried.
+    """
+    rows = await _locked(tx, sorted(set(named)))
+    absorbed = {row["id"]: row["merged_into"] for row in rows if row["merged_into"]}
+    kept = await _locked(tx, sorted(set(absorbed.values()))) if absorbed else []
+    found = {row["id"]: OnFile(row["id"], row["community"]) for row in (*rows, *kept)}
+    return {row["id"]: found[absorbed.get(row["id"], row["id"])] for row in rows}
+
+
+async def _locked(tx: Transaction, ids: Sequence[UUID]) -> list[asyncpg.Record]:
+    return await tx.rows(
+        "SELECT id, community, merged_into FROM resident WHERE id = ANY ($1)"
+        " ORDER BY id FOR NO KEY UPDATE",
+        ids,
     )
-    return dict(map(tuple, rows))
 
 
 async def identify(
@@ -177,7 +196,9 @@ def _row(resident: Resident, vault: Vault) -> tuple[Any, ...]:
         resident.since,
         resident.noted_at,
         resident.held,
+        resident.turns_at,
         resident.alive,
+        resident.merged_into,
         resident.name,
         resident.sex,
         resident.birth_date,
@@ -203,5 +224,12 @@ def _resident(
             row["document_type"], vault.reveal(row["document_type"], row["document_number"])
         )
     plain = {name: row[name] for name in ("id", "name", "community", "building", "unit", "door",
-             "lat", "lon", "sex", "birth_date", "phone", "since", "noted_at", "alive")}  # fmt: skip
-    return Resident(**plain, document=document, needs=needs, held=tuple(row["needs"]))
+             "lat", "lon", "sex", "birth_date", "phone", "since", "noted_at", "alive",
+             "merged_into")}  # fmt: skip
+    return Resident(
+        **plain,
+        document=document,
+        needs=needs,
+        held=tuple(row["needs"]),
+        turns_at=row["needs_turn_at"],
+    )
