@@ -167,7 +167,17 @@ class Close:
     number: int
 
 
-Step = Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand | Open | Close
+@dataclass(frozen=True)
+class Seal:
+    """A closed round is sealed: nothing moves its account any more."""
+
+    number: int
+
+
+Step = (
+    Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand
+    | Open | Close | Seal
+)  # fmt: skip
 
 
 # --- the books ---
@@ -228,15 +238,19 @@ class Books:
 
     # --- steps; one that makes no sense where it stands is passed over ---
 
-    async def _take(self, step: Step) -> None:
+    async def _take(self, step: Any) -> None:
         self._steps += 1
-        take: dict[type, Callable[[Any], Awaitable[None]]] = {
+        await self._ways()[type(step)](step)
+        self._fold_announced()
+
+    def _ways(self) -> dict[type, Callable[[Any], Awaitable[None]]]:
+        """How each kind of step is taken."""
+        return {
             Lives: self._lives, Needs: self._changes, Life: self._changes, Swabs: self._swab,
             Report: self._report, Void: self._void, Again: self._again, Exclude: self._exclude,
             Revoke: self._revoke, Hand: self._hand, Open: self._turn, Close: self._turn,
+            Seal: self._turn,
         }  # fmt: skip
-        await take[type(step)](step)
-        self._fold_announced()
 
     async def _again(self, _step: Again) -> None:
         answers = await self._enter(*self._sent)
@@ -297,7 +311,7 @@ class Books:
     async def _swab(self, step: Swabs) -> None:
         takeable = [
             swab for swab in step.swabs
-            if swab.who in self._people and self._state[swab.number] != "draft"
+            if swab.who in self._people and self._takes(swab.number)
         ]  # fmt: skip
         entries = [_entry(swab, self._id(), self._id()) for swab in takeable]
         answers = await self._enter(*entries)
@@ -321,7 +335,7 @@ class Books:
 
     async def _report(self, step: Report) -> None:
         known = self._known_swab(step.swab)
-        if known is None:
+        if known is None or not self._takes(known[0].number):
             return
         swab, sample = known
         entry = replace(
@@ -336,7 +350,7 @@ class Books:
 
     async def _void(self, step: Void) -> None:
         known = self._known_swab(step.swab)
-        if known is None:
+        if known is None or not self._takes(known[0].number):
             return
         swab, sample = known
         entry = replace(
@@ -349,7 +363,7 @@ class Books:
         sample.void = True
 
     async def _exclude(self, step: Exclude) -> None:
-        if step.who not in self._people:
+        if step.who not in self._people or self._state[step.number] == "sealed":
             return
         filed = Exclusion(self._id(), ROUNDS[step.number], PEOPLE[step.who], step.reason, "office")
         status = await self._database.transact(
@@ -362,14 +376,16 @@ class Books:
 
     async def _revoke(self, step: Revoke) -> None:
         if self._filed:
-            exclusion_id, _, row = self._filed[step.exclusion % len(self._filed)]
+            exclusion_id, number, row = self._filed[step.exclusion % len(self._filed)]
+            if self._state[number] == "sealed":
+                return
             await self._database.transact(
                 exclusions.revoke, exclusion_id, "office", lambda _: True, datetime.now(UTC)
             )
             row[2] = False
 
     async def _hand(self, step: Hand) -> None:
-        if step.who not in self._people or self._state[step.number] == "draft":
+        if step.who not in self._people or not self._takes(step.number):
             return
         key = (step.who, step.number)
         revision = max(1, self._revisions[key] - step.age)
@@ -383,7 +399,11 @@ class Books:
             self._revisions[key] = revision
             self._model[step.number].hands[step.who] = step.kind
 
-    async def _turn(self, step: Open | Close) -> None:
+    def _takes(self, number: int) -> bool:
+        """Say whether a round takes entries."""
+        return self._state[number] in {"open", "closed"}
+
+    async def _turn(self, step: Open | Close | Seal) -> None:
         number, round_id = step.number, ROUNDS[step.number]
         now = datetime.now(UTC)
         if isinstance(step, Open) and self._state[number] == "draft":
@@ -394,6 +414,10 @@ class Books:
             await self._database.transact(rounds.close_round, round_id, now)
             self._model[number].members = deepcopy(self._people)
             self._state[number] = "closed"
+        elif isinstance(step, Seal) and self._state[number] == "closed":
+            await self._database.transact(rounds.seal_round, round_id, now)
+            self._model[number].final = self._model[number].figures(self._people)
+            self._state[number] = "sealed"
 
     # --- the three accounts ---
 

@@ -47,9 +47,13 @@ class Round:
     hands: dict[int, str | None] = field(default_factory=dict)
     members: dict[int, Person] | None = None
     """As they were at closing; None while the round is open."""
+    final: Figures | None = None
+    """What a sealed round stays with."""
 
     def figures(self, people: dict[int, Person]) -> Figures:
         """Count everybody."""
+        if self.final is not None:
+            return self.final
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for who in people:
             person = (people if self.members is None else self.members).get(who, Person([]))

@@ -29,6 +29,7 @@ from tests.registry.books import (
     Open,
     Report,
     Revoke,
+    Seal,
     Step,
     Swab,
     Swabs,
@@ -72,6 +73,7 @@ _step: st.SearchStrategy[Step] = st.one_of(
     ),
     st.builds(Open, _round),
     st.builds(Close, _round),
+    st.builds(Seal, _round),
 )  # fmt: skip
 _first = st.tuples(*(st.builds(Lives, st.just(who), st.integers(0, 4)) for who in range(3)))
 _opened = st.sampled_from(((Open(0),), (Open(0), Open(1)), ()))
