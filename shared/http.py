@@ -42,6 +42,7 @@ from shared.errors import (
     UnsupportedMedia,
     WrongMethod,
 )
+from shared.examples import Examples
 from shared.openapi import PROBLEM_JSON, document
 from shared.telemetry import HTTP_SECONDS, describe
 
@@ -138,6 +139,7 @@ def create_app(
     routers: Sequence[APIRouter],
     access: Access,
     verifier: Verifier,
+    examples: Examples | None = None,
     version: str = "1",
     lifespan: Lifespan | None = None,
     ops: Ops | None = None,
@@ -153,6 +155,7 @@ def create_app(
         routers: the routes, all of them
         access: roles of every route; mounts are entered as `("GET", "/path/{path:path}")`
         verifier: of bearer tokens
+        examples: of every route, for the documentation
         version: of the interface
         lifespan: opens what the service needs; it may add checks to `app.state.ops`
         ops: health of the process, kept at `app.state.ops`
@@ -181,16 +184,16 @@ def create_app(
     for path, mounted in (mounts or {}).items():
         app.mount(path, mounted)
     doors = _Doors(_paths(app.routes), {**dict.fromkeys(own, PUBLIC), **access})
-    app.openapi = lambda: _documented(app, access)  # type: ignore[method-assign]
+    app.openapi = lambda: _documented(app, access, examples or {})  # type: ignore[method-assign]
     app.add_middleware(
         _FrontDoor, service=service, doors=doors, verifier=verifier, limit=body_limit
     )
     return app
 
 
-def _documented(app: FastAPI, access: Access) -> dict[str, Any]:
+def _documented(app: FastAPI, access: Access, examples: Examples) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = document(app, access)
+        app.openapi_schema = document(app, access, examples)
     return app.openapi_schema
 
 

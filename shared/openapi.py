@@ -1,11 +1,14 @@
 """What FastAPI cannot know of our routes, told to its OpenAPI document.
 
 Bulk routes read raw bodies, so they declare rows and answers as msgspec structs; every operation
-gets its roles and the problem documents it may answer with.
+gets its roles, an example, links to the routes that its answer leads to, and the problem documents
+it may answer with, each with its cause and cure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -13,6 +16,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from shared.bodies import JSON, NDJSON
+from shared.errors import (
+    BadBody,
+    BadCursor,
+    BadInput,
+    Forbidden,
+    LastmetreError,
+    NotFound,
+    TooLarge,
+    TransientError,
+    Unauthorised,
+    Unavailable,
+    UnsupportedMedia,
+)
+from shared.examples import Example, Examples
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -41,10 +58,6 @@ _PROBLEM_SCHEMA = {
     },
     "additionalProperties": True,
 }
-_PROBLEM = {
-    "description": "A problem",
-    "content": {PROBLEM_JSON: {"schema": {"$ref": _REF.format(name="Problem")}}},
-}
 
 
 def openapi_body(row: type, *, list_: bool = True) -> dict[str, Any]:
@@ -66,11 +79,11 @@ def openapi_body(row: type, *, list_: bool = True) -> dict[str, Any]:
 
 
 def openapi_reply(
-    answer: type, status: int = 200, description: str = "OK"
+    answer: type, status: int = 200, description: str = "OK", *, media: str = JSON
 ) -> dict[int | str, dict[str, Any]]:
-    """Declare an answer written by `json_reply`, for `responses=`."""
+    """Declare an answer written by `json_reply`, or lines of it, for `responses=`."""
     schema, components = _schema(answer)
-    content = {JSON: {"schema": schema}}
+    content = {media: {"schema": schema}}
     return {status: {"description": description, "content": content, _COMPONENTS: components}}
 
 
@@ -79,7 +92,9 @@ def _schema(struct: type) -> tuple[dict[str, Any], dict[str, Any]]:
     return schema, components
 
 
-def document(app: FastAPI, access: Mapping[tuple[str, str], AbstractSet[str]]) -> dict[str, Any]:
+def document(
+    app: FastAPI, access: Mapping[tuple[str, str], AbstractSet[str]], examples: Examples
+) -> dict[str, Any]:
     """Put the document of an application together."""
     made = get_openapi(
         title=app.title,
@@ -87,17 +102,24 @@ def document(app: FastAPI, access: Mapping[tuple[str, str], AbstractSet[str]]) -
         description=app.description,
         routes=app.routes,
     )
-    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    components = made.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    told: set[type[LastmetreError]] = set()
     for method, path, operation in _operations(made):
-        _complete(operation, access[method, path])
+        example = examples.get((method, path), Example())
+        _admit(operation, access[method, path])
+        _illustrate(operation, example)
+        told |= _refuse(operation, example)
         schemas.update(operation.pop(_COMPONENTS, {}))
         for answer in operation["responses"].values():
             schemas.update(answer.pop(_COMPONENTS, {}))
+    _link(made, examples)
     # FastAPI's own shape of a 422, which we never answer with.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Problem"] = _PROBLEM_SCHEMA
-    made["components"]["securitySchemes"] = {
+    components["examples"] = {error.slug: _told(error) for error in told}
+    components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     }
     return made
@@ -109,10 +131,101 @@ def _operations(made: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield method.upper(), path, operation
 
 
-def _complete(operation: dict[str, Any], roles: AbstractSet[str]) -> None:
-    answers = operation.setdefault("responses", {})
-    answers.pop("422", None)
-    answers.setdefault("default", _PROBLEM)
+def _admit(operation: dict[str, Any], roles: AbstractSet[str]) -> None:
     if "public" not in roles:
         operation["security"] = [{"bearer": []}]
         operation["x-roles"] = sorted(roles)
+
+
+def _illustrate(operation: dict[str, Any], example: Example) -> None:
+    """Write the example in: parameters, body and answer."""
+    given = {"path": example.path, "query": example.query}
+    for parameter in operation.get("parameters", ()):
+        values = given.get(parameter["in"], {})
+        if parameter["name"] in values:
+            parameter["example"] = values[parameter["name"]]
+    body = operation.get("requestBody", {}).get("content", {}).get(JSON)
+    if body is not None and example.body is not None:
+        body["examples"] = {"example": {"value": example.body}}
+    for content in _good(operation).get("content", {}).values():
+        if example.reply is not None:
+            content["example"] = example.reply
+
+
+def _good(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the answer of a call that went well."""
+    for status, answer in operation["responses"].items():
+        if status.startswith("2"):
+            good: dict[str, Any] = answer
+            return good
+    raise AssertionError("an operation without a good answer")
+
+
+def _refuse(operation: dict[str, Any], example: Example) -> set[type[LastmetreError]]:
+    """Declare every problem the operation may answer with, by status; return them."""
+    answers = operation["responses"]
+    if "HTTPValidationError" in str(answers.get("422")):
+        del answers["422"]
+    by_status: dict[int, set[type[LastmetreError]]] = defaultdict(set)
+    for error in (*_usual(operation), *example.problems):
+        by_status[error.status].add(error)
+    for status, errors in sorted(by_status.items()):
+        declared = answers.setdefault(str(status), {"description": HTTPStatus(status).phrase})
+        declared.setdefault("content", {})[PROBLEM_JSON] = _content(errors)
+    if example.reasons:
+        operation["x-row-problems"] = sorted(error.type_uri() for error in example.reasons)
+    return {error for errors in by_status.values() for error in errors} | set(example.reasons)
+
+
+def _usual(operation: Mapping[str, Any]) -> Iterator[type[LastmetreError]]:
+    """Tell which problems follow from what an operation is and takes."""
+    yield from (LastmetreError, TransientError, Unavailable)
+    if "security" in operation:
+        yield from (Unauthorised, Forbidden)
+    parameters = operation.get("parameters", ())
+    if parameters:
+        yield BadInput
+    if any(parameter["in"] == "path" for parameter in parameters):
+        yield NotFound
+    if any(parameter["name"] == "cursor" for parameter in parameters):
+        yield BadCursor
+    if "requestBody" in operation:
+        yield from (BadBody, BadInput, TooLarge, UnsupportedMedia)
+
+
+def _content(errors: Iterable[type[LastmetreError]]) -> dict[str, Any]:
+    told = sorted(errors, key=lambda error: error.slug)
+    types = {"type": {"enum": [error.type_uri() for error in told]}}
+    return {
+        "schema": {"allOf": [{"$ref": _REF.format(name="Problem")}, {"properties": types}]},
+        "examples": {error.slug: {"$ref": f"#/components/examples/{error.slug}"} for error in told},
+    }
+
+
+def _told(error: type[LastmetreError]) -> dict[str, Any]:
+    value = {"type": error.type_uri(), "title": error.title, "status": error.status}
+    return {
+        "summary": error.title,
+        "description": f"{error.cause} {error.cure}",
+        "value": value | {"request_id": "0f9c2f6f1d3a4a0e9a52c1a0b7c4d1e8"},
+    }
+
+
+def _link(made: dict[str, Any], examples: Examples) -> None:
+    """Tell which routes take what an answer gives: ids come from somewhere."""
+    takers: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for _, _, operation in _operations(made):
+        for parameter in operation.get("parameters", ()):
+            place = f"{parameter['in']}.{parameter['name']}"
+            takers[parameter["name"]].append((operation["operationId"], place))
+    for method, path, operation in _operations(made):
+        links = {
+            f"{taker}.{name}": {
+                "operationId": taker,
+                "parameters": {place: f"$response.body#{pointer}"},
+            }
+            for name, pointer in examples.get((method, path), Example()).gives.items()
+            for taker, place in takers[name]
+        }
+        if links:
+            _good(operation)["links"] = links

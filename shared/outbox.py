@@ -20,7 +20,8 @@ from shared.bodies import decode_one, read_body
 from shared.contracts.envelope import PARTITIONS, Record, partition_of
 from shared.database import Database, Transaction
 from shared.errors import NotFound
-from shared.openapi import openapi_body
+from shared.examples import Example, Examples
+from shared.openapi import openapi_body, openapi_reply
 
 SEGMENT = 200_000
 """Positions per segment of a topic's table; whole segments are dropped when retention allows."""
@@ -276,17 +277,33 @@ ROUTES = {
 """Who may pull: merge this into a producing service's access table."""
 
 
+def examples(topic: str) -> Examples:
+    """Give an example of each route of a service that announces on this topic."""
+    return {
+        ("GET", "/v1/outbox/heads"): Example(
+            gives={"topic": "/heads/0/topic", "partition": "/heads/0/partition"},
+        ),
+        ("GET", "/v1/outbox/{topic}/{partition}"): Example(
+            path={"topic": topic, "partition": 9}, query={"after": 0, "bytes": 1},
+        ),
+        ("PUT", "/v1/outbox/consumers/{name}"): Example(
+            path={"name": "reporting"},
+            body={"positions": [{"topic": topic, "partition": 9, "pos": 1}]},
+        ),
+    }  # fmt: skip
+
+
 def router(database: Database, topics: Sequence[str]) -> APIRouter:
     """Build the routes by which consumers catch up without Kafka."""
     routes = APIRouter(tags=["outbox"])
 
-    @routes.get("/v1/outbox/heads")
+    @routes.get("/v1/outbox/heads", responses=openapi_reply(Heads))
     async def get_heads() -> Response:
         """Last position of every partition this service announces on."""
         async with database.begin(readonly=True) as tx:
             return _json(Heads(await heads(tx)))
 
-    @routes.get("/v1/outbox/{topic}/{partition}")
+    @routes.get("/v1/outbox/{topic}/{partition}", responses=openapi_reply(Pulled))
     async def get_records(
         topic: str,
         partition: int,

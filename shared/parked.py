@@ -17,6 +17,8 @@ from shared.consumer import Consumer, Unappliable
 from shared.contracts.envelope import Record
 from shared.database import AlreadyWritten, Database, Transaction
 from shared.errors import Conflict, NotFound
+from shared.examples import Example, Examples
+from shared.openapi import openapi_reply
 
 
 class Parked(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,6 +56,44 @@ ROUTES = {
     ("POST", "/v1/parked/{parked_id}:discard"): {"admin"},
 }
 """Who may look and decide: merge this into a consuming service's access table."""
+
+
+class ParkedList(msgspec.Struct, frozen=True):
+    """Events that were set aside, in that order."""
+
+    items: list[Parked]
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """How far one partition was applied, and when that was announced."""
+
+    topic: str
+    partition: int
+    applied: int
+    recorded_at: datetime | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How far a consumer is, and how many events of each topic it set aside."""
+
+    service: str
+    positions: list[Applied]
+    parked: dict[str, int]
+
+
+def examples(topic: str) -> Examples:
+    """Give an example of each route of a service that follows this topic."""
+    return {
+        ("GET", "/v1/status"): Example(),
+        ("GET", "/v1/parked"): Example(query={"state": "parked"}, gives={"parked_id": "/items/0/id"}),
+        ("GET", "/v1/parked/{parked_id}"): Example(path={"parked_id": 1}),
+        ("POST", "/v1/parked/{parked_id}:redrive"): Example(
+            path={"parked_id": 1}, problems=[Conflict]
+        ),
+        ("POST", "/v1/parked/{parked_id}:discard"): Example(
+            path={"parked_id": 2}, problems=[Conflict]
+        ),
+    }  # fmt: skip
 
 
 async def listed(
@@ -167,12 +207,12 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     routes = APIRouter(tags=["parked"])
     ParkedId = Annotated[int, Path(ge=1, lt=2**63)]  # noqa: N806 - a type
 
-    @routes.get("/v1/status")
+    @routes.get("/v1/status", responses=openapi_reply(Status))
     async def get_status() -> Response:
         """How far this service is with each topic, and how many events it set aside."""
         return _json(await status(database, consumer, service))
 
-    @routes.get("/v1/parked")
+    @routes.get("/v1/parked", responses=openapi_reply(ParkedList))
     async def get_parked(
         state: Annotated[str, Query(pattern="^(parked|redriven|discarded)$")] = "parked",
         after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
@@ -183,13 +223,13 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
             found = await listed(tx, consumer.name, state, after, limit)
         return _json({"items": found})
 
-    @routes.get("/v1/parked/{parked_id}")
+    @routes.get("/v1/parked/{parked_id}", responses=openapi_reply(ParkedWhole))
     async def get_one(parked_id: ParkedId) -> Response:
         """Show one event whole, with its data."""
         async with database.begin(readonly=True) as tx:
             return _json(await shown(tx, consumer.name, parked_id))
 
-    @routes.post("/v1/parked/{parked_id}:redrive")
+    @routes.post("/v1/parked/{parked_id}:redrive", responses=openapi_reply(Parked))
     async def post_redrive(parked_id: ParkedId, caller: CallerDep) -> Response:
         """Apply an event now that what was wrong is mended."""
         try:
@@ -197,7 +237,7 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
         except AlreadyWritten as why:
             raise Conflict(f"the event still cannot be applied: {why}") from why
 
-    @routes.post("/v1/parked/{parked_id}:discard")
+    @routes.post("/v1/parked/{parked_id}:discard", responses=openapi_reply(Parked))
     async def post_discard(parked_id: ParkedId, caller: CallerDep) -> Response:
         """Give an event up."""
         return _json(await database.transact(discard, consumer, parked_id, caller.sub))

@@ -7,8 +7,9 @@ import httpx
 from fastapi import FastAPI
 
 from services.dispatch import worker
-from services.dispatch.api import cases, hands, teams, visits
+from services.dispatch.api import cases, hands, teams, visits, waiting
 from services.dispatch.api.access import ACCESS
+from services.dispatch.api.examples import EXAMPLES
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import NO_TRANSPORTS, TOPICS, wire
 from shared import http, outbox, parked
@@ -39,6 +40,7 @@ def create_app(
         description=DESCRIPTION,
         routers=[
             cases.router,
+            waiting.router,
             visits.router,
             teams.router,
             hands.router,
@@ -46,6 +48,7 @@ def create_app(
             parked.router(wiring.database, worker.consumer(wiring), "dispatch"),
         ],
         access=ACCESS,
+        examples=EXAMPLES,
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

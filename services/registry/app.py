@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from services.registry.api import (
     account,
     areas,
+    denominators,
     exclusions,
     history,
     lookup,
@@ -17,6 +18,7 @@ from services.registry.api import (
     rounds,
 )
 from services.registry.api.access import ACCESS
+from services.registry.api.examples import EXAMPLES
 from services.registry.settings import Settings
 from services.registry.wiring import TOPICS, wire
 from shared import outbox, parked
@@ -47,6 +49,7 @@ def create_app(
         description=DESCRIPTION,
         routers=[
             areas.router(wiring),
+            denominators.router(wiring),
             residents.router(wiring),
             lookup.router(wiring),
             rounds.router(wiring),
@@ -58,6 +61,7 @@ def create_app(
             parked.router(wiring.database, wiring.consumer, "registry"),
         ],
         access=ACCESS,
+        examples=EXAMPLES,
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

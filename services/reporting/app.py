@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from services.reporting.api import coverage, ledger, rebuild
 from services.reporting.api.access import ACCESS
+from services.reporting.api.examples import EXAMPLES
 from services.reporting.settings import Settings
 from services.reporting.wiring import wire
 from services.reporting.worker import HANDLERS
@@ -50,6 +51,7 @@ def create_app(
             parked.router(wiring.database, wiring.consumer, settings.service),
         ],
         access=ACCESS,
+        examples=EXAMPLES,
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

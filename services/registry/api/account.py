@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from services.registry.flow import rounds, totals
 from services.registry.wiring import Wiring
 from shared.auth import CallerDep
-from shared.bodies import encode, json_reply
+from shared.bodies import NDJSON, encode, json_reply
 from shared.openapi import openapi_reply
 
 UNTESTED_PAGE = 1_000
@@ -49,7 +49,11 @@ def router(wiring: Wiring) -> APIRouter:
         counted = await recount.totals(round_id, max_age)
         return json_reply(counted if caller.has("system") else counted.within(caller.covers))
 
-    @routes.get("/v1/rounds/{round_id}/untested")
+    @routes.get(
+        "/v1/rounds/{round_id}/untested",
+        response_class=StreamingResponse,
+        responses=openapi_reply(Untested, media=NDJSON),
+    )
     async def get_untested(
         round_id: UUID, caller: CallerDep, community: Annotated[str, Query(pattern=r"^\d{12}$")]
     ) -> StreamingResponse:
@@ -69,7 +73,7 @@ def router(wiring: Wiring) -> APIRouter:
                     return
                 after = page[-1]["id"]
 
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        return StreamingResponse(lines(), media_type=NDJSON)
 
     return routes
 

@@ -1,0 +1,207 @@
+"""An example of every route of registry, in the order of a testing day.
+
+The people are made up: numbers of documents have a right check digit and a region that does not
+exist.
+"""
+
+from services.registry.domain.errors import (
+    AreaUnknown,
+    BadDocument,
+    ClockRunsForward,
+    ExclusionUnknown,
+    FromTheFuture,
+    IdentityConflict,
+    NothingToCorrect,
+    NumberTaken,
+    OutsideWindow,
+    ResidentUnknown,
+    RoundNotOpen,
+    RoundsOverlap,
+    WrongState,
+)
+from services.registry.wiring import TOPICS
+from shared import outbox, parked
+from shared.contracts.dispatch import HANDS
+from shared.errors import Forbidden, IdReused, RoundUnknown
+from shared.examples import Example, Examples
+
+WANG = "0f8fad5b-d9cb-469f-a165-70867728950e"
+LI = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+ZHAO = "e02fd0e4-00fd-490a-8bb3-0a7d0c2b8c11"
+ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
+SAMPLE, RESULT = "b6c54489-38a0-4f50-a60a-fd8d76219cae", "5e8b0f3c-6a1d-4c0e-9d8e-9b1c7f0a2d34"
+EXCLUSION = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+
+NUMBER = {"type": "cn_ric", "number": "999900195403124008"}
+ROUND_DRAFTED = {
+    "id": ROUND,
+    "campaign": "2022-01",
+    "number": 1,
+    "name": "经开区第一轮全员核酸检测",
+    "opens_at": "2022-01-14T08:00:00+08:00",
+    "closes_at": "2022-01-14T20:00:00+08:00",
+    "offices": ["410171"],
+    "manual_clock": True,
+}
+
+EXAMPLES: Examples = {
+    ("PUT", "/v1/areas:batch"): Example(
+        body=[
+            {"code": "410171", "name": "经开区", "kind": "district"},
+            {"code": "410171001", "name": "潮河办事处", "kind": "office", "parent": "410171"},
+            {
+                "code": "410171001001",
+                "name": "绿园社区",
+                "kind": "community",
+                "parent": "410171001",
+            },
+        ],
+    ),
+    ("GET", "/v1/areas"): Example(),
+    ("POST", "/v1/residents:batch"): Example(
+        body=[
+            {
+                "id": WANG,
+                "name": "王某英",
+                "sex": "female",
+                "birth_date": "1954-03-12",
+                "id_document": NUMBER,
+                "phone": "13900000001",
+                "address": {
+                    "community_code": "410171001001",
+                    "building": "3",
+                    "unit": "2",
+                    "door": "501",
+                },
+                "needs": [{"code": "mobility"}],
+            },
+            {
+                "id": LI,
+                "name": "李某",
+                "address": {
+                    "community_code": "410171001001",
+                    "building": "3",
+                    "unit": "2",
+                    "door": "502",
+                },
+                "needs": [{"code": "quarantine"}],
+            },
+            {
+                "id": ZHAO,
+                "name": "赵某某",
+                "address": {"community_code": "410171001001"},
+                "needs": [],
+            },
+        ],
+        reasons=[AreaUnknown, BadDocument, Forbidden, IdentityConflict, ResidentUnknown],
+        gives={"resident_id": "/rows/0/id"},
+    ),
+    ("GET", "/v1/residents"): Example(
+        query={"office": "410171001", "need": "mobility", "limit": 100},
+        gives={"resident_id": "/items/0/id", "cursor": "/next_cursor"},
+    ),
+    ("GET", "/v1/residents/{resident_id}"): Example(
+        path={"resident_id": WANG}, problems=[ResidentUnknown]
+    ),
+    ("PATCH", "/v1/residents/{resident_id}"): Example(
+        path={"resident_id": WANG},
+        body={"phone": "13900000002", "needs": [{"code": "mobility"}, {"code": "elderly_alone"}]},
+        problems=[AreaUnknown, BadDocument, IdentityConflict, ResidentUnknown],
+    ),
+    ("POST", "/v1/residents:search"): Example(
+        body={"id_document": NUMBER}, problems=[BadDocument], gives={"resident_id": "/items/0/id"}
+    ),
+    ("POST", "/v1/residents:contacts"): Example(body={"ids": [WANG]}),
+    ("POST", "/v1/rounds"): Example(
+        body=ROUND_DRAFTED,
+        problems=[AreaUnknown, IdReused, NumberTaken, RoundsOverlap],
+        gives={"round_id": "/id"},
+    ),
+    ("GET", "/v1/rounds"): Example(query={"state": "draft"}, gives={"round_id": "/items/0/id"}),
+    ("GET", "/v1/rounds/{round_id}"): Example(path={"round_id": ROUND}, problems=[RoundUnknown]),
+    ("POST", "/v1/rounds/{round_id}:open"): Example(
+        path={"round_id": ROUND}, problems=[RoundUnknown, RoundsOverlap, WrongState]
+    ),
+    ("POST", "/v1/rounds/{round_id}:tick"): Example(
+        path={"round_id": ROUND},
+        body={"clock_at": "2022-01-14T10:00:00+08:00"},
+        problems=[ClockRunsForward, RoundUnknown],
+    ),
+    ("POST", "/v1/exclusions"): Example(
+        body={
+            "id": EXCLUSION,
+            "round_id": ROUND,
+            "resident": {"id": ZHAO},
+            "reason": "vaccinated_48h",
+        },
+        problems=[IdReused, ResidentUnknown, RoundNotOpen, RoundUnknown],
+        gives={"exclusion_id": "/id"},
+    ),
+    ("POST", "/v1/exclusions/{exclusion_id}:revoke"): Example(
+        path={"exclusion_id": EXCLUSION},
+        problems=[ExclusionUnknown, ResidentUnknown, RoundNotOpen],
+    ),
+    ("POST", "/v1/results"): Example(
+        body={
+            "sample_id": SAMPLE,
+            "resident": {"id": ZHAO},
+            "round_id": ROUND,
+            "sampled_at": "2022-01-14T09:30:00+08:00",
+            "channel": "site",
+            "tube_code": "ZZ-0142-0007",
+        },
+        reasons=[
+            BadDocument,
+            FromTheFuture,
+            IdReused,
+            NothingToCorrect,
+            OutsideWindow,
+            ResidentUnknown,
+            RoundNotOpen,
+            RoundUnknown,
+        ],
+    ),
+    ("POST", "/v1/results:batch"): Example(
+        body=[
+            {
+                "sample_id": SAMPLE,
+                "result_id": RESULT,
+                "resident": {"id": ZHAO},
+                "round_id": ROUND,
+                "sampled_at": "2022-01-14T09:30:00+08:00",
+                "channel": "site",
+                "tube_code": "ZZ-0142-0007",
+                "outcome": "negative",
+                "resulted_at": "2022-01-14T09:50:00+08:00",
+                "released_at": "2022-01-14T09:55:00+08:00",
+            }
+        ],
+        reasons=[
+            BadDocument,
+            FromTheFuture,
+            IdReused,
+            NothingToCorrect,
+            OutsideWindow,
+            ResidentUnknown,
+            RoundNotOpen,
+            RoundUnknown,
+        ],
+    ),
+    ("GET", "/v1/residents/{resident_id}/results"): Example(
+        path={"resident_id": ZHAO}, problems=[ResidentUnknown]
+    ),
+    ("GET", "/v1/rounds/{round_id}/untested"): Example(
+        path={"round_id": ROUND}, query={"community": "410171001001"}, problems=[RoundUnknown]
+    ),
+    ("GET", "/v1/rounds/{round_id}/totals"): Example(
+        path={"round_id": ROUND}, query={"max_age": 0}, problems=[RoundUnknown]
+    ),
+    ("POST", "/v1/rounds/{round_id}:close"): Example(
+        path={"round_id": ROUND}, problems=[RoundUnknown, WrongState]
+    ),
+    ("POST", "/v1/rounds/{round_id}:seal"): Example(
+        path={"round_id": ROUND}, problems=[RoundUnknown, WrongState]
+    ),
+    **outbox.examples(TOPICS[0]),
+    **parked.examples(HANDS),
+}
