@@ -184,7 +184,9 @@ Step = (
 
 
 @dataclass
-class _Swab:
+class Swabbed:
+    """A swab that was taken in."""
+
     entry: Entry
     number: int
     standing: UUID | None
@@ -228,7 +230,7 @@ class Books:
             model.Round((CHAOHE,)),
         ]
         self._state = ["draft", "draft"]
-        self._swabs: list[_Swab] = []
+        self._swabs: list[Swabbed] = []
         self._sent: list[Entry] = []
         self._filed: list[tuple[UUID, int, list[object]]] = []
         self._revisions: Counter[tuple[int, int]] = Counter()
@@ -319,14 +321,14 @@ class Books:
         for swab, entry in zip(takeable, entries, strict=True):
             shown = swab.outcome if swab.released else None
             self._sent.append(entry)
-            self._swabs.append(_Swab(entry, swab.number, entry.result if shown else None))
+            self._swabs.append(Swabbed(entry, swab.number, entry.result if shown else None))
             self._model[swab.number].samples.append(
                 model.Sample(
-                    swab.who, _hours(entry), entry.channel, LUYUAN if swab.here else None, shown
+                    swab.who, hours(entry), entry.channel, LUYUAN if swab.here else None, shown
                 )
             )
 
-    def _known_swab(self, index: int) -> tuple[_Swab, model.Sample] | None:
+    def _known_swab(self, index: int) -> tuple[Swabbed, model.Sample] | None:
         if not self._swabs:
             return None
         swab = self._swabs[index % len(self._swabs)]
@@ -471,7 +473,8 @@ def _at(hours: float) -> datetime:
     return OPENS + timedelta(hours=hours)
 
 
-def _hours(entry: Entry) -> float:
+def hours(entry: Entry) -> float:
+    """When a swab was taken, in hours after the first opening."""
     return (entry.sampled_at - OPENS) / timedelta(hours=1)
 
 

@@ -63,6 +63,10 @@ class Round:
                 counts[community].update(f"need.{need}.{c}" for c in cells if "." not in c)
         return {code: dict(cells) for code, cells in counts.items() if cells}
 
+    def is_untested(self, who: int, person: Person) -> bool:
+        """Say whether somebody is on the roll, neither sampled nor excluded."""
+        return not {"unaccounted", "in_hand"}.isdisjoint(self._standing(who, person)[1])
+
     def _standing(self, who: int, person: Person) -> tuple[str, list[str]]:
         mine = [sample for sample in self.samples if sample.who == who and not sample.void]
         if mine:
