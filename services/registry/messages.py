@@ -9,6 +9,7 @@ import asyncpg
 
 from services.registry.domain import areas as places
 from services.registry.domain.answers import RowAnswer
+from services.registry.domain.denominators import Denominator as Outside
 from services.registry.domain.entries import Entry
 from services.registry.domain.rounds import Round
 from shared.contracts.cells import cells_of
@@ -19,6 +20,8 @@ from shared.contracts.registry import (
     AreasChanged,
     Change,
     CommunityRoll,
+    Denominator,
+    DenominatorsChanged,
     Hand,
     RollChanged,
     RoundChanged,
@@ -49,6 +52,18 @@ def areas_changed(areas: Sequence[places.Area]) -> Iterator[Keyed]:
     for district, group in sorted(by_district.items()):
         for chunk in _chunks(group, CHANGES):
             yield AreasChanged(chunk), district
+
+
+def denominators_changed(given: Sequence[Outside]) -> Iterator[Keyed]:
+    """Announce numbers from outside, by the partition of their district."""
+    by_district: dict[str, list[Denominator]] = defaultdict(list)
+    for each in given:
+        by_district[each.code[:6]].append(
+            Denominator(each.code, each.source, each.people, each.as_of)
+        )
+    for district, group in sorted(by_district.items()):
+        for chunk in _chunks(group, CHANGES):
+            yield DenominatorsChanged(chunk), district
 
 
 def round_changed(where: Round) -> Keyed:

@@ -25,6 +25,16 @@ area = sa.Table(
     sa.Column("lon", sa.Double),
 )
 
+denominator = sa.Table(
+    "denominator",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("people", sa.BigInteger, nullable=False),
+    sa.Column("as_of", sa.Date, nullable=False),
+    comment="How many people somebody outside says live in an area; one number a source",
+)
+
 resident = sa.Table(
     "resident",
     metadata,
@@ -52,6 +62,7 @@ resident = sa.Table(
     _at("created_at", nullable=False),
     sa.Index("resident_document", "document_index", "document_type", unique=True),
     sa.Index("resident_community", "community", "id"),
+    sa.Index("resident_household", "household", "id"),
     sa.Index("resident_phone", "phone", postgresql_where=sa.text("phone IS NOT NULL")),
     sa.Index("resident_special", "community", postgresql_where=sa.text("needs <> '{}'")),
     sa.Index(
@@ -85,6 +96,42 @@ residence_past = sa.Table(
     comment="Where somebody lived before, in the order of noting; the present one is in resident",
 )
 
+merge = sa.Table(
+    "merge",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("absorbed", pg.UUID, nullable=False),
+    sa.Column("kept", pg.UUID, nullable=False),
+    sa.Column("merged_by", sa.Text, nullable=False),
+    _at("merged_at", nullable=False),
+    sa.Column("alive", sa.Boolean, nullable=False),
+    sa.Column("closed_rounds", pg.ARRAY(pg.UUID), nullable=False),
+    sa.Column("alive_rounds", pg.ARRAY(pg.UUID), nullable=False),
+    sa.Column("undone_by", sa.Text),
+    _at("undone_at"),
+    sa.Index("merge_newest", "merged_at", "id"),
+    sa.Index(
+        "merge_standing",
+        "absorbed",
+        unique=True,
+        postgresql_where=sa.text("undone_at IS NULL"),
+    ),
+    comment="Two records of one person became one, and what has to be known to part them again",
+)
+
+merge_need = sa.Table(
+    "merge_need",
+    metadata,
+    sa.Column("merge", pg.UUID, primary_key=True),
+    sa.Column("code", sa.Text, primary_key=True),
+    _at("since"),
+    _at("until"),
+    sa.Column("had", sa.Boolean, nullable=False),
+    _at("had_since"),
+    _at("had_until"),
+    comment="Needs the kept record has by a merge: as they became, and as it had them before",
+)
+
 population = sa.Table(
     "population",
     metadata,
@@ -107,6 +154,7 @@ round_ = sa.Table(
     sa.Column("offices", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("manual_clock", sa.Boolean, nullable=False),
     _at("clock_at"),
+    sa.Column("automatic", sa.Boolean, nullable=False),
     _at("opened_at"),
     _at("closed_at"),
     _at("sealed_at"),

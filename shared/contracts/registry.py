@@ -1,10 +1,11 @@
 """What registry announces: areas and rounds, and on the roll who stands where.
 
-`registry.rounds.v1`  AreasChanged, RoundChanged, RoundTicked   (partition of the area / round id)
+`registry.rounds.v1`  AreasChanged, DenominatorsChanged         (partition of the district)
+                      RoundChanged, RoundTicked                 (partition of the round id)
 `registry.roll.v1`    RoundOpened, RollChanged, VisitsAnswered  (partition of the community)
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar, Literal
 
 import msgspec
@@ -42,6 +43,27 @@ class AreasChanged(Message, frozen=True, omit_defaults=True):
     type: ClassVar[str] = "lastmetre.registry.areas_changed.v1"
 
     areas: list[Area]
+
+
+class Denominator(msgspec.Struct, frozen=True):
+    """How many people somebody outside says live in an area: a census, a police list (R3).
+
+    There is one number for each area and source; the one announced last holds.
+    """
+
+    code: str
+    source: str
+    people: int
+    as_of: date
+
+
+class DenominatorsChanged(Message, frozen=True, omit_defaults=True):
+    """Numbers from outside that are new or differ, whole."""
+
+    topic: ClassVar[str] = ROUNDS
+    type: ClassVar[str] = "lastmetre.registry.denominators_changed.v1"
+
+    denominators: list[Denominator]
 
 
 class RoundChanged(Message, frozen=True, omit_defaults=True):
@@ -177,4 +199,12 @@ class VisitsAnswered(Message, frozen=True, omit_defaults=True):
     answers: list[VisitAnswer]
 
 
-MESSAGES = (AreasChanged, RoundChanged, RoundTicked, RoundOpened, RollChanged, VisitsAnswered)
+MESSAGES = (
+    AreasChanged,
+    DenominatorsChanged,
+    RoundChanged,
+    RoundTicked,
+    RoundOpened,
+    RollChanged,
+    VisitsAnswered,
+)

@@ -13,6 +13,8 @@ SENDING = {"site", "team", "office", "district", "system", "admin"}
 ACCESS: Access = {
     ("GET", "/v1/areas"): EVERYBODY,
     ("PUT", "/v1/areas:batch"): {"district", "system", "admin"},
+    ("GET", "/v1/denominators"): WATCHING,
+    ("PUT", "/v1/denominators:batch"): {"district", "system", "admin"},
     ("POST", "/v1/residents:batch"): {"office", "district", "system", "admin"},
     ("GET", "/v1/residents"): {"office", "district", "system", "admin"},
     ("GET", "/v1/residents/{resident_id}"): {"office", "district", "system", "admin"},

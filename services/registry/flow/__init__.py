@@ -1,7 +1,8 @@
 """START HERE: the use cases, in the order of the business.
 
 `residents` people go on the roll · `rounds` a round opens, closes, is sealed · `results` samples
-and results come in · `exclusions` stated reasons not to be tested · `field` what dispatch reports.
+and results come in · `exclusions` stated reasons not to be tested · `field` what dispatch reports
+· `denominators` how many people others say there are.
 
 Each reads: lock → load → decide → save → settle the account → announce.
 """

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql as pg
 
 revision = "0002"
 down_revision = "0001"
@@ -20,6 +21,42 @@ def upgrade() -> None:
     )
     op.add_column("sample", sa.Column("filed_for", sa.UUID()))
     op.add_column("exclusion", sa.Column("filed_for", sa.UUID()))
+    op.create_table(
+        "merge",
+        sa.Column("id", sa.UUID(), nullable=False),
+        sa.Column("absorbed", sa.UUID(), nullable=False),
+        sa.Column("kept", sa.UUID(), nullable=False),
+        sa.Column("merged_by", sa.Text(), nullable=False),
+        sa.Column("merged_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("alive", sa.Boolean(), nullable=False),
+        sa.Column("closed_rounds", pg.ARRAY(sa.UUID()), nullable=False),
+        sa.Column("alive_rounds", pg.ARRAY(sa.UUID()), nullable=False),
+        sa.Column("undone_by", sa.Text()),
+        sa.Column("undone_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("id"),
+        comment="Two records of one person became one, and what has to be known to part them again",
+    )
+    op.create_index("merge_newest", "merge", ["merged_at", "id"])
+    op.create_index(
+        "merge_standing",
+        "merge",
+        ["absorbed"],
+        unique=True,
+        postgresql_where=sa.text("undone_at IS NULL"),
+    )
+    op.create_table(
+        "merge_need",
+        sa.Column("merge", sa.UUID(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True)),
+        sa.Column("until", sa.DateTime(timezone=True)),
+        sa.Column("had", sa.Boolean(), nullable=False),
+        sa.Column("had_since", sa.DateTime(timezone=True)),
+        sa.Column("had_until", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("merge", "code"),
+        comment="Needs the kept record has by a merge: as they became, and as it had them before",
+    )
+    op.create_index("resident_household", "resident", ["household", "id"])
 
     # --- the clock ---
     op.add_column("resident", sa.Column("needs_turn_at", sa.DateTime(timezone=True)))
@@ -30,13 +67,39 @@ def upgrade() -> None:
         postgresql_where=sa.text("needs_turn_at IS NOT NULL"),
     )
 
+    # --- rounds by the clock: those that are there were drafted to be moved by hand ---
+    op.add_column(
+        "round", sa.Column("automatic", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.alter_column("round", "automatic", server_default=None)
+
+    # --- numbers from outside ---
+    op.create_table(
+        "denominator",
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("people", sa.BigInteger(), nullable=False),
+        sa.Column("as_of", sa.Date(), nullable=False),
+        sa.PrimaryKeyConstraint("code", "source"),
+        comment="How many people somebody outside says live in an area; one number a source",
+    )
+
 
 def downgrade() -> None:
+    # --- numbers from outside ---
+    op.drop_table("denominator")
+
+    # --- rounds by the clock ---
+    op.drop_column("round", "automatic")
+
     # --- the clock ---
     op.drop_index("resident_needs_turn", "resident")
     op.drop_column("resident", "needs_turn_at")
 
     # --- merging ---
+    op.drop_index("resident_household", "resident")
+    op.drop_table("merge_need")
+    op.drop_table("merge")
     op.drop_column("exclusion", "filed_for")
     op.drop_column("sample", "filed_for")
     op.drop_index("resident_merged", "resident")
