@@ -7,13 +7,19 @@ as it has room, so that tours stay short.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
 from services.dispatch.domain import Policy, Team
 
-Why = Literal["no_team", "no_quarantine_team", "teams_full", "round_over"]
-"""Why a planned visit has no team yet (`waiting_for_team`)."""
+Why = Literal["no_team", "no_quarantine_team", "off_shift", "teams_full", "round_over"]
+"""Why a planned visit has no team yet (`waiting_for_team`).
+
+`no_team`: none works there, or only such as serve quarantined homes; `no_quarantine_team`: none of
+those that do works there (R17); `off_shift`: those that could go are not at work now; `teams_full`:
+they are, and have no room; `round_over`: the round's time is up.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,18 @@ class Waiting:
     community: str
     priority: int
     quarantined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingGroup:
+    """Planned visits of one community and kind of home, counted."""
+
+    round: str
+    community: str
+    quarantined: bool
+    visits: int
+    since: datetime
+    """When the one that waits longest began to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +72,7 @@ def in_order(visits: Sequence[Waiting], crews: Sequence[Crew], policy: Policy) -
     for visit in sorted(visits, key=tour_order):
         door = visit.community, visit.quarantined
         if door not in candidates:
-            candidates[door] = [crew.team for crew in crews if _fits(crew.team, visit, policy)]
+            candidates[door] = [crew.team for crew in crews if _fits(crew.team, *door, policy)]
         team = chosen.get(door)
         if team is None or room[team.id] <= 0:
             team = _freest(candidates[door], room)
@@ -72,20 +90,35 @@ def tour_order(visit: Waiting) -> tuple[bool, int, str, UUID]:
 
 
 def why_waiting(
-    community: str, quarantined: bool, crews: Sequence[Crew], policy: Policy
+    community: str,
+    quarantined: bool,
+    crews: Sequence[Crew],
+    resting: Sequence[Team],
+    policy: Policy,
 ) -> Why | None:
-    """Say why a planned visit has no team; None when one is free, and it is about to have it."""
-    here = [crew for crew in crews if crew.team.serves(community)]
-    if not here:
-        return "no_team"
-    fitting = [crew for crew in here if crew.team.takes(quarantined, policy)]
-    if not fitting:
-        return "no_quarantine_team" if quarantined else "no_team"
-    return None if any(crew.room > 0 for crew in fitting) else "teams_full"
+    """Say why a planned visit has no team; None when one is free, and it is about to have it.
+
+    Args:
+        community: where the visit is to be made
+        quarantined: whether to a quarantined home
+        crews: the teams on shift, with their room
+        resting: the teams that are not
+        policy: who serves quarantined homes
+
+    """
+    fitting = [crew for crew in crews if _fits(crew.team, community, quarantined, policy)]
+    if fitting:
+        return None if any(crew.room > 0 for crew in fitting) else "teams_full"
+    if any(_fits(team, community, quarantined, policy) for team in resting):
+        return "off_shift"
+    others = (*(crew.team for crew in crews), *resting)
+    if quarantined and any(team.serves(community) for team in others):
+        return "no_quarantine_team"
+    return "no_team"
 
 
-def _fits(team: Team, visit: Waiting, policy: Policy) -> bool:
-    return team.serves(visit.community) and team.takes(visit.quarantined, policy)
+def _fits(team: Team, community: str, quarantined: bool, policy: Policy) -> bool:
+    return team.serves(community) and team.takes(quarantined, policy)
 
 
 def _freest(teams: Sequence[Team], room: dict[str, int]) -> Team | None:

@@ -37,6 +37,8 @@ Cancelling = Literal[
     "sampled", "excluded", "left", "died", "need_ended", "round_closed", "moved_home", "by_office"
 ]
 Answer = Literal["awaited", "recorded", "refused"]
+Verb = Literal["take", "revisit", "refer"]
+"""What an office may say of a case that no team is on the way to."""
 MemberRole = Literal[
     "medic", "community_cadre", "building_head", "registrar", "volunteer", "driver", "police"
 ]
@@ -82,7 +84,7 @@ class VisitAlreadyFinished(Conflict):
     slug = "visit-already-finished"
     title = "The visit was reported already"
     cause = "Another report, with another id, tells already what happened at this door."
-    cure = "Read the visit. A correction of the sample goes to registry."
+    cure = "Read the visit. A second swab, or a correction, goes to registry's `POST /v1/results`."
 
 
 class TeamCannotServe(Conflict):
@@ -90,8 +92,8 @@ class TeamCannotServe(Conflict):
 
     slug = "team-cannot-serve"
     title = "The team cannot make this visit"
-    cause = "The team is inactive, off shift, elsewhere, or not the one for quarantined homes."
-    cure = "`reason` says which; choose a team of `GET /v1/teams` that is on shift there."
+    cause = "The team is inactive, off shift, elsewhere, full, or not for such homes (R17)."
+    cure = "`reason` says which; choose another of `GET /v1/teams`, or say `beyond_capacity`."
 
 
 class RoundNotOpen(Conflict):
@@ -101,6 +103,33 @@ class RoundNotOpen(Conflict):
     title = "The round is not open"
     cause = "The round is a draft, or closed; visits are assigned in open rounds only."
     cure = "Wait for the opening. Visits made before the closing may still be finished."
+
+
+class CaseNotOpen(Conflict):
+    """Something is decided about a person whose case is closed."""
+
+    slug = "case-not-open"
+    title = "The case is closed"
+    cause = "The person was sampled, excluded, left, has no need any more, or the round closed."
+    cure = "Read the case: `reason` says why. Nothing is left to decide."
+
+
+class CaseInHand(Conflict):
+    """Something is decided about a person whom a team has in hand."""
+
+    slug = "case-in-hand"
+    title = "A team has this person in hand"
+    cause = "A visit is assigned or begun, or a swab was taken and registry has yet to answer."
+    cure = "Wait for the team's report, or call the visit off: whoever does decides then."
+
+
+class VisitPlanned(Conflict):
+    """A visit is asked for, or a hand taken over, where a visit waits for a team already."""
+
+    slug = "visit-planned"
+    title = "A visit is planned already"
+    cause = "The next step is decided: a visit waits for a team, and `why_waiting` says why."
+    cure = "Assign the visit, or call it off: whoever does answers for the next step."
 
 
 # --- things ---
@@ -259,6 +288,27 @@ class Referral:
 
     site: str
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an office says of a case that no team is on the way to; its id is client-made (R19).
+
+    `take`: I answer for it from now on. `revisit`: the next step is a visit, now. `refer`: the
+    next step is theirs, at a named site, by a named time.
+
+    Raises:
+        BadInput: a referral comes without its site, or a site with something else.
+
+    """
+
+    id: UUID
+    verb: Verb
+    referral: Referral | None = None
+
+    def __post_init__(self) -> None:
+        if (self.verb == "refer") != (self.referral is not None):
+            raise BadInput.at("site", "comes with a referral, and only with it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,28 +550,32 @@ def review(person: Person, scene: Scene) -> Step:
     return _follow(step, scene)
 
 
-def assign(person: Person, visit: Visit, team: Team, scene: Scene) -> Step:
+def assign(person: Person, visit: Visit, team: Team, scene: Scene, *, room: int = 1) -> Step:
     """Give an open visit to a team; the person is in its hands until its shift ends.
+
+    Args:
+        person: whom the visit is for
+        visit: the visit; another team may have it
+        team: who is to go
+        scene: when and where
+        room: visits the team can still take in its shift
 
     Raises:
         RoundNotOpen: the round does not run.
         VisitNotOpen: there is no visit to be made.
-        TeamCannotServe: the team does not work there and then, or for such homes (R17).
+        TeamCannotServe: the team does not work there and then, not for such homes (R17), or has
+            no room.
 
     """
     _require_open(visit)
     if not scene.round.runs(scene.now):
         raise RoundNotOpen
-    if not team.on_shift(scene.now):
-        raise TeamCannotServe("the team is not on shift", reason="off-shift")
-    if not team.serves(visit.community):
-        raise TeamCannotServe("the team works elsewhere", reason="elsewhere")
-    if not team.takes(visit.quarantined, scene.policy):
-        raise TeamCannotServe(
-            "quarantined homes have a team of their own (R17)", reason="quarantine"
-        )
+    if unable := _unable(team, visit, scene):
+        raise TeamCannotServe(_UNABLE[unable], reason=unable)
     if visit.team == team.id:
         return Step(person, person)
+    if room <= 0:
+        raise TeamCannotServe("the team has all the visits its shift holds", reason="full")
     assigned = replace(
         visit,
         status="assigned",
@@ -563,6 +617,10 @@ def finish(
     Also one that was only planned or assigned, as far as we knew: the field is often offline, and
     the door was knocked on. A cancelled visit keeps its status, and outcome and sample are stored.
 
+    A team that had the visit before, and knocked in vain, does not take it from the team that has
+    it now: that one is on its way and tells what comes of it, in whichever order the two reports
+    arrive (R19). A swab is a swab, whoever took it.
+
     Args:
         person: whom the visit was for
         visit: the visit, open or cancelled
@@ -579,8 +637,11 @@ def finish(
         raise VisitNotYours
     if visit.outcome is not None:
         raise VisitAlreadyFinished
+    if _knocked_before_another(visit, report, team):
+        return Step(person, replace(person, attempts=person.attempts + 1))
     reported = replace(
         visit,
+        team=team or visit.team,
         report=report.id,
         outcome=report.outcome,
         sample=report.sample,
@@ -598,6 +659,12 @@ def finish(
     if not person.in_case:
         return _follow(step.hold(None), scene)
     return _follow(_after_door(step, report, scene), scene)
+
+
+def _knocked_before_another(visit: Visit, report: VisitReport, team: str | None) -> bool:
+    """Tell whether a team that had the visit once speaks late, and without a swab."""
+    is_with_another = visit.is_open and visit.team is not None and team not in {None, visit.team}
+    return is_with_another and report.sample is None
 
 
 def answer(person: Person, visit: Visit, told: VisitAnswer, scene: Scene) -> Step | None:
@@ -648,21 +715,86 @@ def expire(person: Person, scene: Scene) -> Step | None:
     return _let_go(person, scene)
 
 
-def release(person: Person, team: Team, scene: Scene) -> Step | None:
-    """Take an unfinished visit back from a team that dropped out."""
-    visit = person.visit
-    if visit is None or not visit.is_open or visit.team != team.id:
-        return None
-    return _let_go(person, scene)
+def regroup(person: Person, team: Team, scene: Scene) -> Step | None:
+    """Follow a team that changed: what it cannot make any more waits for another.
 
-
-def rebook(person: Person, team: Team, scene: Scene) -> Step | None:
-    """Follow a team's shift: what it has in hand is due when the shift now ends."""
+    That is everything if it dropped out; and of what it has not begun, whatever its shift, areas
+    or kind of homes rule out now. The rest is due when the shift now ends.
+    """
     visit, hand = person.visit, person.hand
     if visit is None or hand is None or not visit.is_open or visit.team != team.id:
         return None
+    if not team.active or (visit.status == "assigned" and _unable(team, visit, scene)):
+        return _let_go(person, scene)
     due = scene.round.cap(team.shift_until)
-    return None if due == hand.due else Step(person, person).hold(_due_at(hand, due))
+    if due == hand.due or not team.on_shift(scene.now):
+        return None  # who is at a door when the shift ends keeps the hour of grace
+    return Step(person, person).hold(_due_at(hand, due))
+
+
+def decide(person: Person, decision: Decision, by: str, scene: Scene) -> Step:
+    """Let an office settle what it is answerable for, before the clock does.
+
+    Args:
+        person: whose case it is
+        decision: what is to happen
+        by: who says so, and answers for it
+        scene: when and where
+
+    Raises:
+        CaseNotOpen: there is nothing to decide.
+        CaseInHand: a team has the visit, or a swab awaits registry's answer.
+        VisitPlanned: a visit waits for a team already, so that none is asked for.
+        BadInput: the time of a referral has passed.
+
+    """
+    if not person.in_case:
+        raise CaseNotOpen
+    hand, step = person.hand, Step(person, person)
+    if _is_with_a_team(person):
+        raise CaseInHand
+    if decision.referral is not None:
+        return _referred(step, decision.referral, scene)
+    if decision.verb == "revisit" and person.visit is None:
+        due = scene.round.cap(scene.now + scene.policy.revisit)
+        return _planned(step, scene).hold(Hand("revisit", due, due, by, "by_office"))
+    if decision.verb == "take" and hand is not None:
+        return step.hold(replace(hand, owner=by))
+    raise VisitPlanned
+
+
+def _is_with_a_team(person: Person) -> bool:
+    """Tell whether a team goes, is there, or was there and registry has yet to say so."""
+    if person.visit is not None and person.visit.status != "planned":
+        return True
+    return person.hand is not None and person.hand.kind == "visit"
+
+
+def _referred(step: Step, referral: Referral, scene: Scene) -> Step:
+    if referral.until <= scene.now:
+        raise BadInput.at("until", "lies after the present, by the round's clock")
+    visit = step.after.visit
+    if visit is not None:
+        step = step.put(_cancelled(visit, "by_office", scene), current=False)
+    due = scene.round.cap(referral.until)
+    return step.hold(Hand("referral", due, due, referral.site, "by_office"))
+
+
+Unable = Literal["off-shift", "elsewhere", "quarantine"]
+_UNABLE: dict[Unable, str] = {
+    "off-shift": "the team is not on shift",
+    "elsewhere": "the team works elsewhere",
+    "quarantine": "quarantined homes have a team of their own (R17)",
+}
+
+
+def _unable(team: Team, visit: Visit, scene: Scene) -> Unable | None:
+    """Say why a team cannot make a visit now, if it cannot."""
+    if not team.on_shift(scene.now):
+        return "off-shift"
+    if not team.serves(visit.community):
+        return "elsewhere"
+    return None if team.takes(visit.quarantined, scene.policy) else "quarantine"
 
 
 # --- consequences ---
@@ -707,6 +839,7 @@ def _see_to(step: Step, scene: Scene) -> Step:
 
     Nobody is left out: whenever a hand ends or a visit falls away, this plans the next.
     """
+    step = _owned_where_they_live(step)
     visit, standing = step.after.visit, step.after.standing
     if visit is None:
         return step if step.after.hand is not None else _planned(step, scene)
@@ -718,6 +851,15 @@ def _see_to(step: Step, scene: Scene) -> Step:
     if visit.is_open and visit.quarantined != _quarantined(standing):
         return _refitted(step, replace(visit, quarantined=not visit.quarantined), scene)
     return step
+
+
+def _owned_where_they_live(step: Step) -> Step:
+    """Hand what an office answers for to the office they moved to: the old one has them no more."""
+    hand, lives_in = step.after.hand, office_of(step.after.standing.community)
+    moved = lives_in != office_of(step.before.standing.community)
+    if hand is None or not moved or hand.kind not in {"revisit", "escalation"}:
+        return step
+    return step.hold(replace(hand, owner=lives_in))
 
 
 def _refitted(step: Step, visit: Visit, scene: Scene) -> Step:

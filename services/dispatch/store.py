@@ -8,7 +8,7 @@ visits in that round: nothing of one is written without the other's lock.
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,10 +16,11 @@ import asyncpg
 import msgspec
 
 from services.dispatch import tables
-from services.dispatch.assigner import Crew, Waiting
+from services.dispatch.assigner import Crew, Waiting, WaitingGroup
 from services.dispatch.domain import (
     Area,
     Case,
+    Decision,
     Hand,
     Member,
     Person,
@@ -29,6 +30,7 @@ from services.dispatch.domain import (
     Step,
     Team,
     Visit,
+    VisitReport,
 )
 from shared.contracts.dispatch import HANDS
 from shared.contracts.vocabulary import HandKind
@@ -195,8 +197,18 @@ async def find_visit(
 
 
 async def residents_of(tx: Transaction, round_id: str) -> list[str]:
-    """List everyone we keep in a round."""
-    rows = await tx.rows("SELECT resident FROM person WHERE round = $1", round_id)
+    """List everyone we keep in a round, in the order they are locked in."""
+    rows = await tx.rows("SELECT resident FROM person WHERE round = $1 ORDER BY resident", round_id)
+    return [row["resident"] for row in rows]
+
+
+async def residents_in_play(tx: Transaction, round_id: str) -> list[str]:
+    """List those of a round who have an open case or are in our hands, in the same order."""
+    rows = await tx.rows(
+        "SELECT resident FROM person WHERE round = $1"
+        " AND (case_state = 'open' OR hand_kind IS NOT NULL) ORDER BY resident",
+        round_id,
+    )
     return [row["resident"] for row in rows]
 
 
@@ -264,37 +276,51 @@ def _json(rows: Sequence[dict[str, Any]]) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-# --- reports of visits ---
+# --- what people told us, under ids of their own ---
 
 
 async def keep_report(
-    tx: Transaction, report_id: UUID, visit: Visit, fingerprint: bytes
+    tx: Transaction, report: VisitReport, visit: Visit, told_by: str, fingerprint: bytes
 ) -> tuple[UUID, bytes] | None:
-    """Keep the id of a report; give (visit, fingerprint) of the one that came before, if any."""
+    """Keep a report, whatever comes of it; give (visit, fingerprint) of the one before, if any."""
     kept = await tx.value(
         """
-        INSERT INTO report (id, round, visit, fingerprint, received_at)
-        VALUES ($1, $2, $3, $4, now()) ON CONFLICT DO NOTHING RETURNING id
+        INSERT INTO report (id, round, visit, fingerprint, received_at, outcome, told_by)
+        VALUES ($1, $2, $3, $4, now(), $5, $6) ON CONFLICT DO NOTHING RETURNING id
         """,
-        report_id, visit.round, visit.id, fingerprint,
+        report.id, visit.round, visit.id, fingerprint, report.outcome, told_by,
     )  # fmt: skip
     if kept is not None:
         return None
-    row = await tx.row("SELECT visit, fingerprint FROM report WHERE id = $1", report_id)
+    row = await tx.row("SELECT visit, fingerprint FROM report WHERE id = $1", report.id)
     return None if row is None else (row["visit"], row["fingerprint"])
+
+
+async def keep_decision(
+    tx: Transaction, decision: Decision, person: Person, by: str, fingerprint: bytes
+) -> bytes | None:
+    """Keep what an office decided, and who; give the fingerprint of the one before, if any."""
+    kept = await tx.value(
+        """
+        INSERT INTO decision (id, round, resident, verb, decided_by, decided_at, fingerprint)
+        VALUES ($1, $2, $3, $4, $5, now(), $6) ON CONFLICT DO NOTHING RETURNING id
+        """,
+        decision.id, person.round, person.resident, decision.verb, by, fingerprint,
+    )  # fmt: skip
+    if kept is not None:
+        return None
+    found: bytes | None = await tx.value(
+        "SELECT fingerprint FROM decision WHERE id = $1", decision.id
+    )
+    return found
 
 
 # --- teams ---
 
 
-async def lock_team(tx: Transaction, team_id: str, *, share: bool = False) -> Team | None:
-    """Lock a team: shared by those who give it visits, alone by who changes it."""
-    row = await tx.row(
-        "SELECT * FROM team WHERE id = $1 FOR SHARE"
-        if share
-        else "SELECT * FROM team WHERE id = $1 FOR UPDATE",
-        team_id,
-    )
+async def lock_team(tx: Transaction, team_id: str) -> Team | None:
+    """Lock a team, to change it or to count and fill its room."""
+    row = await tx.row("SELECT * FROM team WHERE id = $1 FOR UPDATE", team_id)
     return None if row is None else (await _teams(tx, [row]))[0]
 
 
@@ -341,26 +367,51 @@ async def save_team(tx: Transaction, team: Team) -> None:
 _ON_SHIFT: Final = """
 SELECT * FROM team WHERE active AND shift_from <= $1 AND $1 < shift_until ORDER BY id
 """
-_ON_SHIFT_LOCKED: Final = _ON_SHIFT + "FOR SHARE"
+# Alone, not shared: two who fill the same room at once would fill it twice.
+_ON_SHIFT_LOCKED: Final = _ON_SHIFT + "FOR UPDATE"
 
 
-async def crews(tx: Transaction, round_id: str, now: datetime, *, lock: bool = False) -> list[Crew]:
+async def crews(tx: Transaction, now: datetime, *, lock: bool = False) -> list[Crew]:
     """List teams on shift at a time, with the visits they can still take in that shift."""
     rows = await tx.rows(_ON_SHIFT_LOCKED if lock else _ON_SHIFT, now)
+    teams = await _teams(tx, rows)
+    rooms = await _rooms(tx, teams)
+    return [Crew(team, rooms[team.id]) for team in teams]
+
+
+async def room_of(tx: Transaction, team: Team) -> int:
+    """Count the visits a locked team can still take in its shift."""
+    return (await _rooms(tx, [team]))[team.id]
+
+
+async def _rooms(tx: Transaction, teams: Sequence[Team]) -> dict[str, int]:
+    """Count by team: capacity, less what it has in hand and what it made in this shift.
+
+    In all rounds that are not final: a team has one shift, whichever round it serves.
+    """
     taken = await tx.rows(
         """
         SELECT visit.team, count(*) AS visits FROM visit JOIN team ON team.id = visit.team
-        WHERE visit.round = $1 AND visit.team = ANY($2) AND visit.status <> 'cancelled'
-          AND visit.assigned_at >= team.shift_from
+        WHERE visit.team = ANY($1) AND visit.round = ANY($2)
+          AND (visit.status IN ('assigned', 'started')
+               OR visit.status = 'finished' AND visit.ended_at >= team.shift_from)
         GROUP BY visit.team
         """,
-        round_id, [row["id"] for row in rows],
-    )  # fmt: skip
+        [team.id for team in teams],
+        await running_rounds(tx),
+    )
     counts = {row["team"]: row["visits"] for row in taken}
-    return [
-        Crew(team, max(0, team.capacity - counts.get(team.id, 0)))
-        for team in await _teams(tx, rows)
-    ]
+    return {team.id: max(0, team.capacity - counts.get(team.id, 0)) for team in teams}
+
+
+async def resting_teams(tx: Transaction, now: datetime) -> list[Team]:
+    """List teams that work, but not at this time."""
+    rows = await tx.rows(
+        "SELECT * FROM team WHERE active AND NOT (shift_from <= $1 AND $1 < shift_until)"
+        " ORDER BY id",
+        now,
+    )
+    return await _teams(tx, rows)
 
 
 async def waiting_visits(
@@ -432,19 +483,29 @@ async def list_cases(
     round_id: str | None = None,
     office: str | None = None,
     state: str | None = None,
+    hand: str | None = None,
+    owner: str | None = None,
+    past_due: bool | None = None,
 ) -> list[Person]:
-    """List persons who have, or had, a case, by (round, resident)."""
+    """List persons who have, or had, a case, by (round, resident).
+
+    A hand is past due by the clock of its round.
+    """
     rows = await tx.rows(
         """
-        SELECT * FROM person
+        SELECT person.* FROM person JOIN round ON round.id = person.round
         WHERE case_state IS NOT NULL AND community LIKE ANY($1)
-          AND (round, resident) > ($2, $3)
-          AND ($5::text IS NULL OR round = $5)
+          AND (person.round, resident) > ($2, $3)
+          AND ($5::text IS NULL OR person.round = $5)
           AND ($6::text IS NULL OR community LIKE $6 || '%')
           AND ($7::text IS NULL OR case_state = $7)
-        ORDER BY round, resident LIMIT $4
+          AND ($8::text IS NULL OR hand_kind = $8)
+          AND ($9::text IS NULL OR hand_owner = $9)
+          AND ($10::bool IS NULL OR (hand_due <= CASE WHEN manual_clock
+                  THEN coalesce(clock_at, opens_at, $11) ELSE $11 END) = $10)
+        ORDER BY person.round, resident LIMIT $4
         """,
-        areas, *after, limit, round_id, office, state,
+        areas, *after, limit, round_id, office, state, hand, owner, past_due, datetime.now(UTC),
     )  # fmt: skip
     return await _persons(tx, rows)
 
@@ -479,6 +540,37 @@ async def list_visits(
         areas, after, limit, round_id, office, team, status, only,
     )  # fmt: skip
     return [_visit(row) for row in rows]
+
+
+async def find_case(
+    tx: Transaction, round_id: str, resident: str, areas: Sequence[str]
+) -> Person | None:
+    """Find a person who has, or had, a case, within areas."""
+    rows = await tx.rows(
+        "SELECT * FROM person WHERE round = $1 AND resident = $2 AND case_state IS NOT NULL"
+        " AND community LIKE ANY($3)",
+        round_id, resident, areas,
+    )  # fmt: skip
+    persons = await _persons(tx, rows)
+    return persons[0] if persons else None
+
+
+async def waiting_groups(
+    tx: Transaction, *, areas: Sequence[str], round_id: str | None, office: str | None
+) -> list[WaitingGroup]:
+    """Count planned visits by round, community and kind of home."""
+    rows = await tx.rows(
+        """
+        SELECT round, community, quarantined, count(*) AS visits, min(planned_at) AS since
+        FROM visit
+        WHERE status = 'planned' AND community LIKE ANY($1)
+          AND ($2::text IS NULL OR round = $2)
+          AND ($3::text IS NULL OR community LIKE $3 || '%')
+        GROUP BY round, community, quarantined
+        """,
+        areas, round_id, office,
+    )  # fmt: skip
+    return [WaitingGroup(*row) for row in rows]
 
 
 async def with_persons(

@@ -150,7 +150,22 @@ report = sa.Table(
     sa.Column("visit", pg.UUID, nullable=False),
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
     sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("outcome", sa.Text, comment="what was told; the visit says what holds"),
+    sa.Column("told_by", sa.Text, comment="subject of the token"),
     comment="Client-made ids of visit reports, unique across rounds (R19)",
+)
+
+decision = sa.Table(
+    "decision",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("round", sa.Text, nullable=False),
+    sa.Column("resident", sa.Text, nullable=False),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False, comment="subject of the token"),
+    sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    comment="What offices decided about cases, by client-made id (R19), and who",
 )
 
 team = sa.Table(

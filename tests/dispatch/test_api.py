@@ -329,8 +329,9 @@ async def test_every_route_is_closed_to_every_role_that_is_not_in_the_table(as_:
     for (method, path), roles in ACCESS.items():
         assert roles is not PUBLIC
         url = path.format(
-            visit_id=uuid4(), team_id="t1", topic="x", partition=0, name="x", parked_id=1
-        )
+            visit_id=uuid4(), team_id="t1", topic="x", partition=0, name="x", parked_id=1,
+            round_id="r1", resident_id="ann",
+        )  # fmt: skip
         assert (await nobody.request(method, url)).status_code == 401
         for role in ROLES:
             answer = await as_(role).request(method, url)

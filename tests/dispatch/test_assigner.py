@@ -51,16 +51,19 @@ def test_r17_or_have_a_team_of_their_own() -> None:
 
 def test_a_waiting_visit_has_a_reason() -> None:
     elsewhere, full = crew("t1", PLACES[2]), crew("t2", PLACES[0], room=0)
-    assert why_waiting(PLACES[0], quarantined=False, crews=[elsewhere], policy=LAST) == "no_team"
-    assert (
-        why_waiting(PLACES[0], quarantined=False, crews=[elsewhere, full], policy=LAST)
-        == "teams_full"
-    )
-    assert (
-        why_waiting(PLACES[0], quarantined=True, crews=[full], policy=SEPARATE)
-        == "no_quarantine_team"
-    )
-    assert why_waiting(PLACES[2], quarantined=False, crews=[elsewhere], policy=LAST) is None
+    asleep, suits = crew("t3", PLACES[0]).team, crew("t4", suits=True).team
+    for reason, place, quarantined, crews, resting in (
+        ("no_team", PLACES[0], False, [elsewhere], []),
+        ("no_team", PLACES[0], False, [elsewhere], [suits]),
+        ("off_shift", PLACES[0], False, [elsewhere], [asleep]),
+        ("teams_full", PLACES[0], False, [elsewhere, full], [asleep]),
+        ("no_quarantine_team", PLACES[0], True, [full], []),
+        ("no_quarantine_team", PLACES[0], True, [elsewhere], [asleep]),
+        ("off_shift", PLACES[0], True, [full], [suits]),
+        ("no_team", PLACES[1], True, [full], []),
+        (None, PLACES[2], False, [elsewhere], []),
+    ):
+        assert why_waiting(place, quarantined, crews, resting, SEPARATE) == reason
 
 
 @given(
@@ -99,4 +102,4 @@ def test_no_team_goes_elsewhere_or_beyond_its_room_and_nobody_waits_without_reas
     now = [Crew(c.team, left[c.team.id]) for c in crews]
     for each in visits:
         if each.id not in plan:
-            assert why_waiting(each.community, each.quarantined, now, policy) is not None
+            assert why_waiting(each.community, each.quarantined, now, [], policy) is not None

@@ -359,21 +359,57 @@ def test_a_started_visit_has_an_hours_grace() -> None:
 
 
 def test_a_team_that_drops_out_gives_its_visits_back() -> None:
-    step = domain.release(started(), TEAM, scene())
+    gone = replace(TEAM, active=False)
+    step = domain.regroup(started(), gone, scene())
     assert step is not None
     assert the_visit(step.after).status == "planned"
     assert step.after.hand is None
-    assert domain.release(started(), OTHER, scene()) is None
+    assert domain.regroup(started(), replace(OTHER, active=False), scene()) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(TEAM, areas=(THERE[:9],)),
+        replace(TEAM, shift_from=MORNING + HOUR),
+        replace(TEAM, shift_from=MORNING + 24 * HOUR, shift_until=MORNING + 30 * HOUR),
+        replace(TEAM, serves_quarantine=True),
+    ],
+    ids=["elsewhere", "later", "tomorrow", "quarantine"],
+)
+def test_a_team_that_changed_gives_back_what_it_cannot_make_but_not_the_door_it_is_at(
+    changed: Team,
+) -> None:
+    separate = scene(policy=Policy(quarantine="separate"))
+    given_back = done(domain.regroup(assigned(), changed, separate))
+    assert (the_visit(given_back).status, given_back.hand) == ("planned", None)
+    assert domain.regroup(started(), changed, separate) is None
 
 
 def test_a_longer_shift_moves_what_is_due() -> None:
     longer = replace(TEAM, shift_until=TEAM.shift_until + HOUR)
-    step = domain.rebook(started(), longer, scene())
+    step = domain.regroup(started(), longer, scene())
     assert step is not None
     assert step.after.hand is not None
     assert step.after.hand.due == longer.shift_until
     assert step.after.hand.ends_at == longer.shift_until + HOUR
-    assert domain.rebook(started(), TEAM, scene()) is None
+    assert domain.regroup(started(), TEAM, scene()) is None
+
+
+def test_a_shift_that_is_over_leaves_a_team_at_the_door_its_hour_of_grace() -> None:
+    shorter = replace(TEAM, shift_until=MORNING + HOUR)
+    assert domain.regroup(started(), shorter, scene(MORNING + 2 * HOUR)) is None
+    back = done(domain.regroup(assigned(), shorter, scene(MORNING + 2 * HOUR)))
+    assert back.hand is None
+
+
+def test_a_team_without_room_is_not_sent_but_keeps_what_it_has() -> None:
+    person = waiting()
+    with pytest.raises(domain.TeamCannotServe) as refused:
+        domain.assign(person, the_visit(person), TEAM, scene(), room=0)
+    assert refused.value.extensions == {"reason": "full"}
+    has_it = assigned()
+    assert domain.assign(has_it, the_visit(has_it), TEAM, scene(), room=0).after == has_it
 
 
 def test_work_is_not_handed_out_after_the_closing_time() -> None:
@@ -558,6 +594,119 @@ def test_calling_a_visit_off_leaves_the_person_in_the_hands_of_who_did() -> None
     assert (step.after.hand.kind, step.after.hand.owner) == ("escalation", "officer-7")
 
 
+# --- two teams at one door ---
+
+
+def given_to_another() -> Person:
+    """Team t1 had the visit and was taken off it; now t2 has it."""
+    person = assigned()
+    return done(domain.assign(person, the_visit(person), OTHER, scene()))
+
+
+def test_r19_a_team_that_knocked_in_vain_before_does_not_take_the_visit_from_the_next() -> None:
+    person = given_to_another()
+    late = domain.finish(person, the_visit(person), report("absent"), "t1", scene())
+    # It counts as an attempt; the visit stays with the team that is on its way.
+    assert list(late.moved_visits()) == []
+    assert (late.after.visit, late.after.hand) == (person.visit, person.hand)
+    assert late.after.attempts == 1
+    swab = domain.finish(late.after, the_visit(late.after), report("sampled"), "t2", scene())
+    assert (the_visit(swab.after).outcome, the_visit(swab.after).team) == ("sampled", "t2")
+
+
+def test_r19_a_swab_of_the_team_before_is_a_swab() -> None:
+    person = given_to_another()
+    step = domain.finish(person, the_visit(person), report("sampled"), "t1", scene())
+    visit = the_visit(step.after)
+    assert (visit.status, visit.outcome, visit.team) == ("finished", "sampled", "t1")
+    assert step.after.awaits_answer
+    with pytest.raises(domain.VisitAlreadyFinished):
+        domain.finish(step.after, visit, report("absent"), "t2", scene())
+
+
+def test_paper_told_in_by_the_office_ends_a_visit_whoever_has_it() -> None:
+    person = given_to_another()
+    step = domain.finish(person, the_visit(person), report("refused"), None, scene())
+    assert step.after.hand is not None
+    assert step.after.hand.kind == "escalation"
+
+
+# --- what an office decides ---
+
+
+def decision(verb: domain.Verb = "take", hours: float = 2) -> domain.Decision:
+    referral = Referral("site-9", MORNING + hours * HOUR) if verb == "refer" else None
+    return domain.Decision(UUID(int=next(_ids)), verb, referral)
+
+
+def test_an_escalation_is_taken_over_by_somebody_and_its_time_stays() -> None:
+    escalated = reported("refused").after
+    step = domain.decide(escalated, decision("take"), "officer-7", scene())
+    assert step.after.hand is not None
+    assert (step.after.hand.owner, step.after.hand.due) == ("officer-7", EVENING)
+    # Who owns it is the office's own business: registry has heard kind and time already.
+    assert not step.hand_changed
+
+
+def test_an_escalation_is_settled_with_a_visit_before_its_time() -> None:
+    step = domain.decide(reported("refused").after, decision("revisit"), "officer-7", scene())
+    visit = the_visit(step.after)
+    assert (visit.status, visit.attempt, visit.priority) == ("planned", 2, 1)
+    hand = step.after.hand
+    assert hand is not None
+    assert (hand.kind, hand.owner, hand.due) == ("revisit", "officer-7", MORNING + 4 * HOUR)
+
+
+@pytest.mark.parametrize("person", [reported("refused").after, waiting()], ids=["hand", "waits"])
+def test_who_can_walk_after_all_is_referred_to_a_site(person: Person) -> None:
+    step = domain.decide(person, decision("refer"), "officer-7", scene())
+    assert step.after.visit is None
+    assert step.after.hand is not None
+    assert (step.after.hand.kind, step.after.hand.owner) == ("referral", "site-9")
+    assert step.after.hand.due == MORNING + 2 * HOUR
+    # A visit that waited for a team is called off with it.
+    assert {after.status for _, after in step.moved_visits()} <= {"cancelled"}
+    with pytest.raises(BadInput):
+        domain.decide(person, decision("refer", hours=0), "officer-7", scene())
+
+
+@pytest.mark.parametrize("verb", ["take", "revisit", "refer"])
+def test_nothing_is_decided_over_the_head_of_a_team_or_of_registry(verb: domain.Verb) -> None:
+    swabbed = reported("sampled").after
+    visit = the_visit(swabbed)
+    recorded = VisitAnswer(visit.id, "alice", "s1", None)
+    for person in (
+        assigned(), started(), swabbed, done(domain.answer(swabbed, visit, recorded, scene())),
+    ):  # fmt: skip
+        with pytest.raises(domain.CaseInHand):
+            domain.decide(person, decision(verb), "officer-7", scene())
+
+
+def test_nothing_is_decided_where_a_visit_waits_or_the_case_is_closed() -> None:
+    for verb in ("take", "revisit"):
+        with pytest.raises(domain.VisitPlanned):
+            domain.decide(waiting(), decision(verb), "officer-7", scene())
+    sampled = done(domain.settle(waiting(), told(2, "sampled"), scene()))
+    with pytest.raises(domain.CaseNotOpen):
+        domain.decide(sampled, decision("refer"), "officer-7", scene())
+    with pytest.raises(BadInput):
+        domain.Decision(UUID(int=1), "revisit", Referral("site-9", EVENING))
+
+
+@pytest.mark.parametrize("outcome", ["refused", "absent"])
+def test_what_an_office_answers_for_moves_with_the_person(outcome: VisitOutcome) -> None:
+    escalated = reported(outcome).after
+    mine = domain.decide(escalated, decision("take"), "officer-7", scene()).after
+    for person in (escalated, mine):
+        moved = done(domain.settle(person, told(2, community=THERE), scene()))
+        assert moved.hand is not None
+        assert moved.hand.owner == THERE[:9]
+        assert moved.visit is None or moved.visit.community == THERE
+    next_door = done(domain.settle(mine, told(2, community=OFFICE + "002"), scene()))
+    assert next_door.hand is not None
+    assert next_door.hand.owner == "officer-7"
+
+
 @pytest.mark.parametrize(
     ("outcome", "sample", "referral"),
     [
@@ -661,7 +810,8 @@ class OneLife(RuleBasedStateMachine):
                     self.take(domain.cancel(person, visit, "office", now))
                 case "report":
                     outcome = data.draw(st.sampled_from(sorted(domain.OUTCOMES)))
-                    self.take(domain.finish(person, visit, report(outcome), None, now))
+                    by = data.draw(st.sampled_from([None, "t1", "t2"]))
+                    self.take(domain.finish(person, visit, report(outcome), by, now))
                 case "answer":
                     refusal = data.draw(st.sampled_from([None, "/problems/no"]))
                     self.take(
@@ -672,9 +822,30 @@ class OneLife(RuleBasedStateMachine):
         except LastmetreError:
             return
 
-    @rule(team=st.sampled_from([TEAM, OTHER]))
-    def a_team_drops_out(self, team: Team) -> None:
-        self.take(domain.release(self.person, team, self.scene()))
+    @rule(
+        team=st.sampled_from([TEAM, OTHER]),
+        active=st.booleans(),
+        area=st.sampled_from(["410171", THERE[:9]]),
+        begins=st.sampled_from([-1, 2]),
+    )
+    def a_team_changes(self, team: Team, active: bool, area: str, begins: int) -> None:
+        changed = replace(
+            team,
+            active=active,
+            areas=(area,),
+            shift_from=self.now + begins * HOUR,
+            shift_until=self.now + 5 * HOUR,
+        )
+        self.take(domain.regroup(self.person, changed, self.scene()))
+
+    @rule(verb=st.sampled_from(["take", "revisit", "refer"]), hours=st.sampled_from([1, 30]))
+    def an_office_decides(self, verb: domain.Verb, hours: int) -> None:
+        referral = Referral("site-9", self.now + hours * HOUR) if verb == "refer" else None
+        said = domain.Decision(UUID(int=next(_ids)), verb, referral)
+        try:
+            self.take(domain.decide(self.person, said, "officer-7", self.scene()))
+        except LastmetreError:
+            return
 
     @invariant()
     def r15_at_most_one_visit_is_open(self) -> None:
@@ -704,6 +875,13 @@ class OneLife(RuleBasedStateMachine):
             assert person.awaits_answer
         if self.round.closes_at is not None:
             assert hand.due <= self.round.closes_at
+
+    @invariant()
+    def every_hand_is_somebodys(self) -> None:
+        hand, lives_in = self.person.hand, self.person.standing.community[:9]
+        if hand is not None and hand.kind in {"revisit", "escalation"}:
+            assert hand.owner in {lives_in, "officer-7", "office"}
+        assert hand is None or hand.owner
 
     @invariant()
     def what_is_current_is_what_was_stored(self) -> None:

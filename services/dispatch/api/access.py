@@ -12,6 +12,11 @@ _FIELD = _OFFICES | {"team"}
 
 ACCESS: Access = {
     ("GET", "/v1/cases"): _OFFICES,
+    ("GET", "/v1/cases/{round_id}/{resident_id}"): _OFFICES,
+    ("POST", "/v1/cases/{round_id}/{resident_id}:take"): _DECIDE,
+    ("POST", "/v1/cases/{round_id}/{resident_id}:revisit"): _DECIDE,
+    ("POST", "/v1/cases/{round_id}/{resident_id}:refer"): _DECIDE,
+    ("GET", "/v1/waiting"): _OFFICES,
     ("GET", "/v1/visits"): _FIELD,
     ("GET", "/v1/visits/{visit_id}"): _FIELD,
     ("POST", "/v1/visits/{visit_id}:assign"): _DECIDE,

@@ -1,16 +1,26 @@
 """Cases: who has a need, is untested in an open round, and what happens about it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, Field
 
-from services.dispatch.api.common import OfficeQuery, Reply, RoundQuery, WiringDep
+from services.dispatch.api.common import (
+    Body,
+    OfficeQuery,
+    Reply,
+    ResidentId,
+    RoundId,
+    RoundQuery,
+    WiringDep,
+)
 from services.dispatch.assigner import Why
-from services.dispatch.domain import CaseState, Closing, Hand, office_of
-from services.dispatch.flow import lists
-from shared.auth import CallerDep
+from services.dispatch.domain import CaseState, Closing, Decision, Hand, Referral, Verb, office_of
+from services.dispatch.flow import cases, lists
+from services.dispatch.wiring import Wiring
+from shared.auth import Caller, CallerDep
 from shared.contracts.vocabulary import Class, HandKind, Need, VisitStatus
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
 
@@ -23,7 +33,7 @@ class HandOut(Reply):
     kind: HandKind
     due: datetime
     owner: str
-    """A team, the site of a referral, an office, or whoever called the visit off."""
+    """A team, the site of a referral, an office, or who called the visit off or took it over."""
     reason: str | None
     awaits_answer: bool
     """A sample was taken and registry has not answered: the clock does not end this hand."""
@@ -40,6 +50,27 @@ class HandOut(Reply):
             reason=hand.reason,
             awaits_answer=hand.ends_at is None,
         )
+
+
+class DecisionIn(Body):
+    """A decision about a case; its `id` is made by the client, and sending it again is safe."""
+
+    id: UUID
+
+    def decision(self, verb: Verb) -> Decision:
+        """Read it."""
+        return Decision(self.id, verb)
+
+
+class ReferIn(DecisionIn):
+    """Where the person is to be tested, and by when (督促到点检测)."""
+
+    site: str = Field(min_length=1, max_length=64)
+    until: AwareDatetime
+
+    def decision(self, verb: Verb) -> Decision:
+        """Read it, with the time in UTC: the same moment said otherwise is the same decision."""
+        return Decision(self.id, verb, Referral(self.site, self.until.astimezone(UTC)))
 
 
 class CaseVisit(Reply):
@@ -108,10 +139,21 @@ async def get_cases(
     round_id: RoundQuery = None,
     office: OfficeQuery = None,
     state: Annotated[CaseState | None, Query()] = None,
+    hand: Annotated[HandKind | None, Query(description="in a hand of this kind")] = None,
+    owner: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="whose hand it is")
+    ] = None,
+    past_due: Annotated[
+        bool | None, Query(description="whether the hand is past due, by the round's clock")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[CaseOut]:
-    """List cases within the token's areas."""
+    """List cases within the token's areas.
+
+    `hand=escalation` is what offices have to settle. What is past due is not there for long: the
+    clock ends it, but for a started visit in its hour of grace and a swab that awaits its answer.
+    """
     found = await wiring.database.transact(
         lists.show_cases,
         caller,
@@ -120,6 +162,9 @@ async def get_cases(
         round_id=round_id,
         office=office,
         state=state,
+        hand=hand,
+        owner=owner,
+        past_due=past_due,
         policy=wiring.policy,
     )
     items = [CaseOut.of(shown) for shown in found[:limit]]
@@ -127,4 +172,64 @@ async def get_cases(
     return Page(
         items=items,
         next_cursor=pack_cursor(items[-1].round, items[-1].resident) if more else None,
+    )
+
+
+@router.get("/v1/cases/{round_id}/{resident_id}")
+async def get_case(
+    round_id: RoundId, resident_id: ResidentId, wiring: WiringDep, caller: CallerDep
+) -> CaseOut:
+    """Show one case."""
+    return CaseOut.of(
+        await wiring.database.transact(
+            lists.show_case, round_id, resident_id, caller, policy=wiring.policy
+        )
+    )
+
+
+@router.post("/v1/cases/{round_id}/{resident_id}:take")
+async def post_take(
+    round_id: RoundId,
+    resident_id: ResidentId,
+    body: DecisionIn,
+    wiring: WiringDep,
+    caller: CallerDep,
+) -> CaseOut:
+    """Take over an escalation, a referral or a revisit: the caller owns it; its time stays."""
+    return await _decided(wiring, round_id, resident_id, body.decision("take"), caller)
+
+
+@router.post("/v1/cases/{round_id}/{resident_id}:revisit")
+async def post_revisit(
+    round_id: RoundId,
+    resident_id: ResidentId,
+    body: DecisionIn,
+    wiring: WiringDep,
+    caller: CallerDep,
+) -> CaseOut:
+    """Settle an escalation or a referral with a new visit, now, without waiting for its time."""
+    return await _decided(wiring, round_id, resident_id, body.decision("revisit"), caller)
+
+
+@router.post("/v1/cases/{round_id}/{resident_id}:refer")
+async def post_refer(
+    round_id: RoundId, resident_id: ResidentId, body: ReferIn, wiring: WiringDep, caller: CallerDep
+) -> CaseOut:
+    """Settle a case that no team has in hand with a referral to a site.
+
+    A visit that waits for a team is called off with it; after `until` a new one is planned.
+    """
+    return await _decided(wiring, round_id, resident_id, body.decision("refer"), caller)
+
+
+async def _decided(
+    wiring: Wiring, round_id: str, resident_id: str, decision: Decision, caller: Caller
+) -> CaseOut:
+    await wiring.database.transact(
+        cases.decide, round_id, resident_id, decision, caller, policy=wiring.policy
+    )
+    return CaseOut.of(
+        await wiring.database.transact(
+            lists.show_case, round_id, resident_id, caller, policy=wiring.policy
+        )
     )

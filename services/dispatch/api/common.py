@@ -21,6 +21,8 @@ RoundQuery = Annotated[str | None, Query(alias="round", min_length=1, max_length
 OfficeQuery = Annotated[
     str | None, Query(pattern=_CODE, description="office, or any area by the start of its code")
 ]
+RoundId = Annotated[str, Path(min_length=1, max_length=64)]
+ResidentId = Annotated[str, Path(min_length=1, max_length=64)]
 TeamQuery = Annotated[str | None, Query(pattern=_NAME)]
 TeamId = Annotated[str, Path(pattern=_NAME, description="made by the client")]
 

@@ -10,7 +10,7 @@ from services.dispatch.domain import (
 )
 from services.dispatch.wiring import TOPICS
 from shared import outbox, parked
-from shared.contracts.registry import ROLL
+from shared.contracts.registry import ROUNDS
 from shared.errors import IdReused
 from shared.examples import Example, Examples
 
@@ -75,5 +75,5 @@ EXAMPLES: Examples = {
         path={"visit_id": OTHER_VISIT}, problems=[VisitNotOpen]
     ),
     **outbox.examples(TOPICS[0]),
-    **parked.examples(ROLL),
+    **parked.examples(ROUNDS),
 }

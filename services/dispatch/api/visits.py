@@ -123,6 +123,8 @@ class AssignIn(Body):
     """Which team is to go."""
 
     team: str = Field(min_length=1, max_length=64)
+    beyond_capacity: bool = False
+    """Send it although it has all the visits its shift holds."""
 
 
 class SampleIn(Body):
@@ -210,10 +212,18 @@ async def get_visit(visit_id: UUID, wiring: WiringDep, caller: CallerDep) -> Vis
 async def post_assign(
     visit_id: UUID, body: AssignIn, wiring: WiringDep, caller: CallerDep
 ) -> VisitOut:
-    """Give a visit to a team by hand, or to another team. By itself the assigner does it."""
+    """Give a visit to a team by hand, or to another team. By itself the assigner does it.
+
+    The team has to be on shift there and to have room; only the room may be set aside.
+    """
     return VisitOut.of(
         await wiring.database.transact(
-            visits.assign_visit, visit_id, body.team, caller, policy=wiring.policy
+            visits.assign_visit,
+            visit_id,
+            body.team,
+            caller,
+            policy=wiring.policy,
+            beyond_capacity=body.beyond_capacity,
         )
     )
 
@@ -233,7 +243,8 @@ async def post_finish(
     """Tell what happened at the door (R16).
 
     The same report again is answered like the first time; a visit that was cancelled meanwhile
-    keeps its status, and takes outcome and sample (R19).
+    keeps its status, and takes outcome and sample. A team that had the visit before another has it
+    reports a swab, or adds an attempt: the visit is the other's to finish (R19).
     """
     return VisitOut.of(
         await wiring.database.transact(

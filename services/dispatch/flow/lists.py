@@ -7,7 +7,8 @@ from uuid import UUID
 
 from services.dispatch import store
 from services.dispatch.assigner import Crew, Why, why_waiting
-from services.dispatch.domain import CaseState, Person, Policy, Team, Visit
+from services.dispatch.domain import CaseState, Person, Policy, Team, Visit, office_of
+from services.dispatch.flow.cases import find_case
 from services.dispatch.flow.steps import acting_team, visit_for
 from shared import outbox
 from shared.auth import Caller
@@ -28,6 +29,19 @@ class Shown:
     """Why a planned visit has no team yet; None also when it is about to have one."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingAt:
+    """How many of an office wait for a team in a round, for one reason, and since when."""
+
+    round: str
+    office: str
+    office_name: str | None
+    why: Why | None
+    """None: a team is free, and they are about to have it."""
+    visits: int
+    since: datetime
+
+
 async def show_cases(
     tx: Transaction,
     caller: Caller,
@@ -37,6 +51,9 @@ async def show_cases(
     round_id: str | None,
     office: str | None,
     state: CaseState | None,
+    hand: HandKind | None,
+    owner: str | None,
+    past_due: bool | None,
     policy: Policy,
 ) -> list[Shown]:
     """List cases within the caller's areas, by round and resident."""
@@ -48,8 +65,24 @@ async def show_cases(
         round_id=round_id,
         office=office,
         state=state,
+        hand=hand,
+        owner=owner,
+        past_due=past_due,
     )
     return await _show(tx, [(person, person.visit) for person in persons], policy)
+
+
+async def show_case(
+    tx: Transaction, round_id: str, resident: str, caller: Caller, *, policy: Policy
+) -> Shown:
+    """Show one case.
+
+    Raises:
+        NotFound: no such case within the caller's areas.
+
+    """
+    person = await find_case(tx, round_id, resident, caller)
+    return (await _show(tx, [(person, person.visit)], policy))[0]
 
 
 async def show_visits(
@@ -90,6 +123,37 @@ async def show_visit(
     """
     visit = await visit_for(tx, visit_id, caller)
     return (await _show(tx, await store.with_persons(tx, [visit]), policy))[0], visit
+
+
+async def show_waiting(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    round_id: str | None,
+    office: str | None,
+    policy: Policy,
+) -> list[WaitingAt]:
+    """Count who waits for a team, by round, office and why, within the caller's areas."""
+    groups = await store.waiting_groups(
+        tx, areas=caller.area_patterns, round_id=round_id, office=office
+    )
+    at_work = await _at_work(tx, {group.round for group in groups})
+    names = await store.area_names(tx, {office_of(group.community) for group in groups})
+    found: dict[tuple[str, str, str], WaitingAt] = {}
+    for group in groups:
+        why = _why(at_work[group.round], group.community, group.quarantined, policy)
+        code = office_of(group.community)
+        key = group.round, code, why or ""
+        known = found.get(key)
+        found[key] = WaitingAt(
+            group.round,
+            code,
+            names.get(code),
+            why,
+            group.visits + (known.visits if known else 0),
+            min(group.since, known.since) if known else group.since,
+        )
+    return [found[key] for key in sorted(found)]
 
 
 async def show_worklist(
@@ -142,25 +206,40 @@ async def _show(
     codes |= {visit.community for _, visit in pairs if visit}
     names = await store.area_names(tx, codes)
     waiting = {visit.round for _, visit in pairs if visit and visit.status == "planned"}
-    crews = await _crews_of(tx, waiting)
+    at_work = await _at_work(tx, waiting)
 
     def show(person: Person, visit: Visit | None) -> Shown:
         why: Why | None = None
         if visit and visit.status == "planned":
-            at_work = crews[visit.round]
-            why = "round_over"
-            if at_work is not None:
-                why = why_waiting(visit.community, visit.quarantined, at_work, policy)
+            why = _why(at_work[visit.round], visit.community, visit.quarantined, policy)
         place = visit.community if visit else person.standing.community
         return Shown(person, visit, names.get(place), why)
 
     return [show(person, visit) for person, visit in pairs]
 
 
-async def _crews_of(tx: Transaction, round_ids: Iterable[str]) -> dict[str, list[Crew] | None]:
-    """List the teams on shift by round; None where no work is handed out any more."""
-    crews: dict[str, list[Crew] | None] = {}
+@dataclass(frozen=True, slots=True)
+class _AtWork:
+    """Teams by a round's clock: those on shift with their room, and those that are not."""
+
+    crews: list[Crew]
+    resting: list[Team]
+
+
+async def _at_work(tx: Transaction, round_ids: Iterable[str]) -> dict[str, _AtWork | None]:
+    """Look who is at work, by round; None where no work is handed out any more."""
+    found: dict[str, _AtWork | None] = {}
     for round_id, round_ in (await store.read_rounds(tx, round_ids)).items():
         now = round_.time(datetime.now(UTC))
-        crews[round_id] = await store.crews(tx, round_id, now) if round_.runs(now) else None
-    return crews
+        found[round_id] = (
+            _AtWork(await store.crews(tx, now), await store.resting_teams(tx, now))
+            if round_.runs(now)
+            else None
+        )
+    return found
+
+
+def _why(at_work: _AtWork | None, community: str, quarantined: bool, policy: Policy) -> Why | None:
+    if at_work is None:
+        return "round_over"
+    return why_waiting(community, quarantined, at_work.crews, at_work.resting, policy)

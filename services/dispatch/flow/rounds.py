@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.dispatch import domain, messages, store
-from services.dispatch.domain import Policy
+from services.dispatch.domain import Policy, Scene
 from services.dispatch.flow.steps import BATCH, end_hands_past, scene_of, take
 from shared.contracts.envelope import Event
 from shared.contracts.registry import AreasChanged, RoundChanged, RoundTicked
@@ -18,7 +18,10 @@ async def learn_areas(tx: Transaction, events: Sequence[Event[AreasChanged]]) ->
 async def follow_rounds(
     tx: Transaction, events: Sequence[Event[RoundChanged]], *, policy: Policy
 ) -> None:
-    """Follow rounds as they are made, open and close. Cases open and close with them."""
+    """Follow rounds as they are made, open and close. Cases open and close with them.
+
+    All of it may come in one batch, of a round whose day we slept through: step by step.
+    """
     for told in sorted(map(messages.round_of, events), key=lambda told: told.id):
         known = await store.hold_round(tx, told.id)
         if not told.is_newer_than(known):
@@ -26,11 +29,16 @@ async def follow_rounds(
         current = told.ticked(known.clock_at) if known.clock_at else told
         await store.save_round(tx, current)
         if (known.state, known.closes_at) != (current.state, current.closes_at):
-            scene = scene_of(current, policy)
-            persons = await store.lock_persons(
-                tx, current.id, await store.residents_of(tx, current.id)
-            )
-            await take(tx, (domain.review(person, scene) for person in persons.values()))
+            opens = known.state != "open" and current.state == "open"
+            concerned = store.residents_of if opens else store.residents_in_play
+            await _review(tx, await concerned(tx, told.id), scene_of(current, policy))
+
+
+async def _review(tx: Transaction, residents: Sequence[str], scene: Scene) -> None:
+    """Review people batch by batch: a city's cases at once would be hundreds of megabytes."""
+    for start in range(0, len(residents), BATCH):
+        persons = await store.lock_persons(tx, scene.round.id, residents[start : start + BATCH])
+        await take(tx, (domain.review(person, scene) for person in persons.values()))
 
 
 async def tick(tx: Transaction, events: Sequence[Event[RoundTicked]], *, policy: Policy) -> None:

@@ -1,8 +1,11 @@
 """What the use cases share: the scene of a decision, and taking the steps that were decided."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
+
+import msgspec
 
 from services.dispatch import domain, messages, store
 from services.dispatch.domain import Policy, Round, Scene, Step, Visit
@@ -32,6 +35,11 @@ async def end_hands_past(tx: Transaction, scene: Scene, limit: int | None) -> in
     residents = await store.hands_past(tx, scene.round.id, scene.now, limit)
     persons = await store.lock_persons(tx, scene.round.id, residents)
     return await take(tx, (domain.expire(person, scene) for person in persons.values()))
+
+
+def fingerprint_of(*told: object) -> bytes:
+    """Digest what was told under a client-made id, to know a repeat from a reuse (R19)."""
+    return hashlib.sha256(msgspec.json.encode(told)).digest()
 
 
 def acting_team(caller: Caller) -> str | None:

@@ -11,7 +11,7 @@ from shared.database import Transaction
 
 
 async def put_team(tx: Transaction, team: Team, caller: Caller, *, policy: Policy) -> Team:
-    """Set up or change a team; when it drops out, what it had in hand waits for another.
+    """Set up or change a team; what it cannot make any more waits for another.
 
     Raises:
         Forbidden: it works, or worked, outside the caller's areas.
@@ -27,8 +27,7 @@ async def put_team(tx: Transaction, team: Team, caller: Caller, *, policy: Polic
     for round_id, residents in (await store.held_by_team(tx, team.id)).items():
         scene = scene_of(await store.enter_round(tx, round_id), policy)
         persons = await store.lock_persons(tx, round_id, residents)
-        move = domain.rebook if team.active else domain.release
-        await take(tx, (move(person, team, scene) for person in persons.values()))
+        await take(tx, (domain.regroup(person, team, scene) for person in persons.values()))
     return team
 
 
@@ -45,7 +44,7 @@ async def assign_waiting(
     scene = scene_of(await store.enter_round(tx, round_id), policy)
     if not scene.round.runs(scene.now):
         return 0
-    crews = [crew for crew in await store.crews(tx, round_id, scene.now, lock=True) if crew.room]
+    crews = [crew for crew in await store.crews(tx, scene.now, lock=True) if crew.room]
     waiting = await _waiting_for(tx, crews, scene)
     plan = assigner(waiting, crews, policy)
     persons = await store.lock_persons(

@@ -1,10 +1,7 @@
 """One visit: given to a team, begun, reported, called off."""
 
-import hashlib
 from collections.abc import Callable
 from uuid import UUID
-
-import msgspec
 
 from services.dispatch import domain, store
 from services.dispatch.domain import (
@@ -16,30 +13,39 @@ from services.dispatch.domain import (
     Visit,
     VisitReport,
 )
-from services.dispatch.flow.steps import acting_team, scene_of, take, visit_for
+from services.dispatch.flow.steps import acting_team, fingerprint_of, scene_of, take, visit_for
 from shared.auth import Caller
 from shared.database import Transaction
 from shared.errors import IdReused
 
 
 async def assign_visit(
-    tx: Transaction, visit_id: UUID, team_id: str, caller: Caller, *, policy: Policy
+    tx: Transaction,
+    visit_id: UUID,
+    team_id: str,
+    caller: Caller,
+    *,
+    policy: Policy,
+    beyond_capacity: bool = False,
 ) -> Visit:
     """Give one visit to a team by hand; also one that another team has.
 
+    A team's capacity holds for offices too, unless they say that it shall not this time.
+
     Raises:
         NotFound: no such visit within the caller's areas.
-        Conflict: it is over, or the team cannot make it.
+        Conflict: it is over, or the team cannot make it or has no room.
 
     """
     visit = await visit_for(tx, visit_id, caller)
     round_ = await store.enter_round(tx, visit.round)
-    team = await store.lock_team(tx, team_id, share=True)
+    team = await store.lock_team(tx, team_id)
     if team is None:
         raise TeamCannotServe("there is no such team", reason="unknown")
+    room = 1 if beyond_capacity else await store.room_of(tx, team)
 
     def give(person: Person, current: Visit, scene: Scene) -> Step:
-        return domain.assign(person, current, team, scene)
+        return domain.assign(person, current, team, scene, room=room)
 
     return await _move(tx, visit, scene_of(round_, policy), give)
 
@@ -73,8 +79,8 @@ async def finish_visit(
     """
     visit = await visit_for(tx, visit_id, caller)
     scene = scene_of(await store.enter_round(tx, visit.round), policy)
-    fingerprint = _fingerprint(visit_id, report)
-    before = await store.keep_report(tx, report.id, visit, fingerprint)
+    fingerprint = fingerprint_of(visit_id, report)
+    before = await store.keep_report(tx, report, visit, caller.sub, fingerprint)
     if before is not None:
         if before != (visit.id, fingerprint):
             raise IdReused("report_id: came before with other content")
@@ -115,7 +121,3 @@ async def _move(
 
 async def _reload(tx: Transaction, visit: Visit) -> Visit:
     return (await store.load_visits(tx, visit.round, [visit.id]))[visit.id]
-
-
-def _fingerprint(visit_id: UUID, report: VisitReport) -> bytes:
-    return hashlib.sha256(msgspec.json.encode((visit_id, report))).digest()
