@@ -58,6 +58,19 @@ EXAMPLES: Examples = {
         ],
     ),
     ("GET", "/v1/areas"): Example(),
+    ("PUT", "/v1/denominators:batch"): Example(
+        body=[
+            {"code": "410171001", "source": "census", "people": 3, "as_of": "2020-11-01"},
+            {
+                "code": "410171001001",
+                "source": "police_list",
+                "people": 2,
+                "as_of": "2021-12-31",
+            },
+        ],
+        reasons=[AreaUnknown, Forbidden],
+    ),
+    ("GET", "/v1/denominators"): Example(gives={"cursor": "/next_cursor"}),
     ("POST", "/v1/residents:batch"): Example(
         body=[
             {
