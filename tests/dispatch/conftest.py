@@ -85,20 +85,28 @@ class Day:
         self, state: RoundState, closes_at: datetime = EVENING, clock_at: datetime = MORNING
     ) -> None:
         """Registry tells of the round, by a manual clock."""
-        await self.hear(
-            RoundChanged(
-                round="r1",
-                version=next(self._version),
-                campaign="zz-2022",
-                number=2,
-                name="第二轮",
-                state=state,
-                opens_at=MORNING,
-                closes_at=closes_at,
-                offices=[OFFICE],
-                manual_clock=True,
-                clock_at=clock_at,
-            )
+        await self.hear(self.round_told(state, closes_at, clock_at=clock_at))
+
+    def round_told(
+        self,
+        state: RoundState,
+        closes_at: datetime,
+        round_id: str = "r1",
+        clock_at: datetime = MORNING,
+    ) -> RoundChanged:
+        """What registry tells of a round; each word is newer than the one before."""
+        return RoundChanged(
+            round=round_id,
+            version=next(self._version),
+            campaign="zz-2022",
+            number=2,
+            name="第二轮",
+            state=state,
+            opens_at=MORNING,
+            closes_at=closes_at,
+            offices=[OFFICE],
+            manual_clock=True,
+            clock_at=clock_at,
         )
 
     async def areas(self) -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import asyncpg
+import msgspec
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from services.dispatch import domain, migrations, store
 from services.dispatch.api.visits import ReportIn
@@ -14,7 +18,13 @@ from shared import migrating
 from shared.auth import Caller
 from shared.contracts.dispatch import HandsChanged, VisitsChanged
 from shared.contracts.envelope import partition_of
-from shared.contracts.registry import RollChanged, RoundTicked, VisitAnswer, VisitsAnswered
+from shared.contracts.registry import (
+    RollChanged,
+    RoundTicked,
+    Standing,
+    VisitAnswer,
+    VisitsAnswered,
+)
 from shared.contracts.vocabulary import VisitOutcome
 from shared.errors import Forbidden, IdReused, NotFound
 from tests.dispatch.conftest import (
@@ -477,3 +487,266 @@ async def test_two_rounds_are_two_accounts_of_one_person(day: Day) -> None:
     await day.hear(RollChanged("r1", {HERE: [needy]}), RollChanged("r2", {HERE: [needy]}))
     messages = [message for _, message in await day.announced()]
     assert [m.round for m in messages if isinstance(m, VisitsChanged | HandsChanged)] == ["r1"]
+
+
+# --- rounds that open and close by themselves ---
+
+
+async def test_a_whole_round_in_one_batch_leaves_nothing_open(day: Day) -> None:
+    """We slept through the day: its opening, closing and sealing come at once."""
+    await day.roll(change("ann", standing("unaccounted", "mobility")))
+    await day.round_is("draft")
+
+    told_at_once = [day.round_told(state, EVENING) for state in ("open", "closed", "sealed")]
+    await day.hear(*told_at_once)
+
+    person = await day.person("ann")
+    assert person.case is not None
+    assert (person.case.state, person.case.reason) == ("closed", "round_closed")
+    assert (person.visit, person.hand) == (None, None)
+    announced = await day.announced()
+    assert [(v.before, v.after) for v in visits_in(announced)] == [
+        (None, "planned"),
+        ("planned", "cancelled"),
+    ]
+    assert hands_in(announced) == []
+
+
+@pytest.mark.parametrize("outcome", ["sampled", "absent"])
+async def test_a_round_that_closes_lets_the_team_at_the_door_finish(
+    day: Day, outcome: VisitOutcome
+) -> None:
+    visit = await a_team_has(day)
+    await day.database.transact(visits.start_visit, visit.id, TEAM, policy=day.policy)
+    noon = MORNING + 4 * HOUR
+    # Before its time: what was due in the evening is due now.
+    await day.round_is("closed", closes_at=noon, clock_at=noon)
+    hand = (await day.person("ann")).hand
+    assert hand is not None
+    assert (hand.due, hand.ends_at) == (noon, noon + HOUR)
+
+    await finish(day, visit, told(outcome))
+
+    if outcome == "sampled":
+        await day.tick(noon + 5 * HOUR)
+        assert (await day.person("ann")).hand is not None
+        await day.answer(await day.visit_of("ann"))
+    person = await day.person("ann")
+    assert (person.visit, person.hand, person.in_case) == (None, None, False)
+
+
+async def test_sealing_a_round_takes_the_last_visit_back_and_a_late_report_is_kept(
+    day: Day,
+) -> None:
+    visit = await a_team_has(day)
+    await day.database.transact(visits.start_visit, visit.id, TEAM, policy=day.policy)
+    await day.hear(*(day.round_told(state, EVENING) for state in ("closed", "sealed")))
+    assert (await day.person("ann")).visit is None
+    finished = await finish(day, visit, told("sampled"))
+    assert (finished.status, finished.outcome) == ("cancelled", "sampled")
+    await day.answer(finished, "round-sealed")
+    assert (await day.person("ann")).hand is None
+
+
+async def test_closing_reviews_a_city_batch_by_batch(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dispatch.flow.rounds.BATCH", 3)
+    await day.roll(*(change(f"r{n}", standing("unaccounted", "mobility")) for n in range(10)))
+    await day.round_is("open")
+    await day.roll(*(change(f"r{n}", standing("sampled", "mobility")) for n in range(4)))
+    await day.announced()
+    await day.round_is("closed")
+    assert {v.resident for v in visits_in(await day.announced())} == {f"r{n}" for n in range(4, 10)}
+
+
+# --- a shift holds so many visits ---
+
+
+async def test_a_team_has_one_shift_whichever_rounds_it_serves(day: Day) -> None:
+    await day.round_is("open")
+    await day.hear(day.round_told("open", EVENING, "r2"))
+    needy = standing("unaccounted", "mobility")
+    await day.hear(
+        *(
+            RollChanged(r, {HERE: [change(f"{r}-{n}", needy) for n in range(3)]})
+            for r in ("r1", "r2")
+        )
+    )
+    await day.team(capacity=4)
+    assert await day.keep_house() == 4
+
+
+async def test_what_was_made_in_this_shift_counts_and_what_was_called_off_does_not(
+    day: Day,
+) -> None:
+    await day.round_is("open")
+    await day.roll(*(change(f"r{n}", standing("unaccounted", "mobility")) for n in range(4)))
+    await day.team(capacity=2)
+    await day.keep_house()
+    async with day.database.begin() as tx:
+        made, called_off = (await store.held_by_team(tx, "t1"))["r1"]
+    await finish(day, await day.visit_of(made), told("refused"))
+    await day.database.transact(
+        visits.cancel_visit, (await day.visit_of(called_off)).id, OFFICER, policy=day.policy
+    )
+    assert await day.keep_house() == 1
+    # A new shift has room again, less what the team has in hand already.
+    await day.tick(MORNING + HOUR)
+    await day.team(capacity=2, shift_from=MORNING + HOUR)
+    assert await day.keep_house() == 1
+
+
+async def test_the_last_place_is_given_once_however_many_ask(day: Day) -> None:
+    await day.round_is("open")
+    await day.roll(*(change(f"r{n}", standing("unaccounted", "mobility")) for n in range(8)))
+    await day.team(capacity=3)
+    doors = [await day.visit_of(f"r{n}") for n in range(8)]
+
+    async def give(visit: Visit) -> None:
+        await day.database.transact(visits.assign_visit, visit.id, "t1", OFFICER, policy=day.policy)
+
+    outcomes = await asyncio.gather(*map(give, doors), day.keep_house(), return_exceptions=True)
+
+    full = [each for each in outcomes if isinstance(each, domain.TeamCannotServe)]
+    assert {each.extensions["reason"] for each in full} == {"full"}
+    async with day.database.begin() as tx:
+        assert len((await store.held_by_team(tx, "t1"))["r1"]) == 3
+
+
+async def test_a_team_whose_shift_moves_to_tomorrow_gives_todays_visits_back(day: Day) -> None:
+    visit = await a_team_has(day)
+    await day.announced()
+    await day.team(shift_from=MORNING + 24 * HOUR, shift_until=MORNING + 30 * HOUR)
+    announced = await day.announced()
+    assert [(v.visit, v.after) for v in visits_in(announced)] == [(str(visit.id), "planned")]
+    assert [hand.kind for hand in hands_in(announced)] == [None]
+
+
+# --- the field is offline, and life goes on ---
+
+
+async def test_r15_the_database_itself_refuses_a_second_open_visit(day: Day) -> None:
+    visit = await a_team_has(day)
+    async with day.database.begin() as tx:
+        with pytest.raises(asyncpg.UniqueViolationError, match="round_resident"):
+            await tx.do(
+                "INSERT INTO visit SELECT (jsonb_populate_record(visit, $2)).* FROM visit"
+                " WHERE id = $1",
+                visit.id,
+                msgspec.json.encode({"id": str(uuid4()), "status": "planned"}).decode(),
+            )
+
+
+GONE = {
+    "moved away": standing("off", "mobility"),
+    "merged into another record": standing("off", "mobility", alive=False),
+    "died": standing("off", "mobility", alive=False),
+    "excluded": standing("excluded", "mobility", reason="recovered"),
+    "sampled elsewhere": standing("sampled", "mobility", channel="site"),
+}
+
+
+@pytest.mark.parametrize("after", GONE.values(), ids=GONE.keys())
+async def test_r19_a_report_that_comes_hours_late_is_kept_whatever_became_of_the_person(
+    day: Day, after: Standing
+) -> None:
+    visit = await a_team_has(day)
+    await day.database.transact(visits.start_visit, visit.id, TEAM, policy=day.policy)
+    await day.roll(change("ann", after))
+    await day.tick(MORNING + 5 * HOUR)
+    await day.announced()
+    report = replace(told("sampled"), at=MORNING + HOUR)
+
+    first = await finish(day, visit, report)
+    again = await finish(day, visit, report)
+
+    assert again == first
+    assert (first.status, first.outcome, first.ended_at) == (
+        "cancelled", "sampled", MORNING + HOUR,
+    )  # fmt: skip
+    # Registry hears of the swab, once, and decides what it is worth.
+    [heard] = visits_in(await day.announced())
+    assert heard.sample is not None
+    assert heard.sample.sample == "sample-1"
+    # Refused or not, nobody is sent to that door again, and nobody has to answer for it.
+    await day.answer(first, "resident-unknown")
+    person = await day.person("ann")
+    assert (person.visit, person.hand, person.in_case) == (None, None, False)
+
+
+async def test_r19_reports_of_two_teams_end_alike_in_either_order(day: Day) -> None:
+    await day.round_is("open")
+    await day.team("t1")
+    await day.roll(change("ann", standing("unaccounted", "mobility")),
+                   change("bob", standing("unaccounted", "mobility")))  # fmt: skip
+    await day.keep_house()
+    await day.team("t2", capacity=9)
+    await day.team("t1", active=False)
+    await day.keep_house()
+    other = replace(TEAM, team="t2")
+    vain, swab = told("absent"), told("sampled")
+
+    await finish(day, await day.visit_of("ann"), vain, TEAM)
+    ann = await finish(day, await day.visit_of("ann"), swab, other)
+    bob = await finish(day, await day.visit_of("bob"), replace(swab, id=uuid4()), other)
+    with pytest.raises(domain.VisitAlreadyFinished):
+        await finish(day, bob, replace(vain, id=uuid4()), TEAM)
+
+    assert {(v.status, v.outcome, v.team) for v in (ann, bob)} == {("finished", "sampled", "t2")}
+    async with day.database.begin() as tx:
+        kept = await tx.rows("SELECT outcome, told_by FROM report WHERE visit = $1", ann.id)
+    assert {row["outcome"] for row in kept} == {"absent", "sampled"}
+    assert {row["told_by"] for row in kept} == {"member"}
+
+
+async def test_r17_a_quarantine_begins_and_ends_while_a_visit_is_on_its_way(day: Day) -> None:
+    day.policy = replace(day.policy, quarantine="separate")
+    day.wiring = replace(day.wiring, policy=day.policy)
+    both, plain = (standing("unaccounted", "mobility", *more) for more in (["quarantine"], []))
+    await a_team_has(day)
+    await day.team("suits", serves_quarantine=True)
+
+    await day.roll(change("ann", both))
+    assert (await day.visit_of("ann")).status == "planned"
+    await day.keep_house()
+    assert (await day.visit_of("ann")).team == "suits"
+    await day.roll(change("ann", plain))
+    await day.keep_house()
+    visit = await day.visit_of("ann")
+    assert visit.team == "t1"
+
+    # At the door the quarantine begins: who is there finishes; the next visit is the others'.
+    await day.database.transact(visits.start_visit, visit.id, TEAM, policy=day.policy)
+    await day.roll(change("ann", both))
+    assert (await day.visit_of("ann")).status == "started"
+    await finish(day, visit, told("absent"))
+    await day.keep_house()
+    assert (await day.visit_of("ann")).team == "suits"
+
+
+async def test_the_hour_of_grace_is_an_hour_on_the_wall_clock_too(day: Day) -> None:
+    now = datetime.now(UTC)
+    await day.hear(replace_struct(day.round_told("open", now + 9 * HOUR), manual_clock=False))
+    await day.roll(*(change(each, standing("unaccounted", "mobility")) for each in ("ann", "bob")))
+    await day.team(shift_from=now - HOUR, shift_until=now + HOUR)
+    await day.keep_house()
+    ann = await day.visit_of("ann")
+    await day.database.transact(visits.start_visit, ann.id, TEAM, policy=day.policy)
+
+    async def an_hour_and_a_half_later() -> None:
+        async with day.database.begin() as tx:
+            await tx.do(
+                "UPDATE team SET shift_until = shift_until - interval '90 minutes';"
+                "UPDATE person SET hand_due = hand_due - interval '90 minutes',"
+                " hand_ends_at = hand_ends_at - interval '90 minutes'"
+            )
+
+    await an_hour_and_a_half_later()
+    await day.keep_house()
+    assert (await day.visit_of("ann")).status == "started"
+    assert (await day.visit_of("bob")).status == "planned"
+    await an_hour_and_a_half_later()
+    await day.keep_house()
+    assert (await day.visit_of("ann")).status == "planned"
+    assert (await day.person("ann")).hand is None
