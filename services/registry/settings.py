@@ -20,3 +20,9 @@ class Settings(ServiceSettings):
     validity_hours: float = Field(
         48, gt=0, description="how long a result holds, counted from its sampling time (R14)"
     )
+    seal_hours: float = Field(
+        72, gt=0, description="how long after its closing a round is sealed, if it is `automatic`"
+    )
+    clock_seconds: float = Field(
+        2, gt=0, description="how often the worker looks which rounds and needs are due"
+    )

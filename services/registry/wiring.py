@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import httpx
 
 from services.registry.flow import field
+from services.registry.flow.clock import Timekeeper
 from services.registry.settings import Settings
 from services.registry.vault import Vault
 from shared import outbox
@@ -31,6 +33,7 @@ class Wiring:
     settings: Settings
     database: Database
     vault: Vault
+    timekeeper: Timekeeper
     dispatch: ServiceClient
     consumer: Consumer
 
@@ -73,7 +76,8 @@ def wire(
         handlers(vault),
         KafkaSettings.of(settings),
     )
-    return Wiring(settings, database, vault, dispatch, consumer)
+    timekeeper = Timekeeper(database, vault, timedelta(hours=settings.seal_hours))
+    return Wiring(settings, database, vault, timekeeper, dispatch, consumer)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from shared.contracts.registry import ROUNDS
 from tests.registry.words import announced, assert_account, exclude, hour, lives, where
 from tests.support.town import CHAOHE, DISTRICT, DONGFANG, JSON, LUYUAN, MINGHU, OPENS, Town
 
@@ -73,13 +74,26 @@ async def test_states_follow_each_other_and_nothing_else(town: Town) -> None:
     assert await problem(town, f"{path}:close") == (409, "round-state")
     assert await problem(town, f"{path}:seal") == (409, "round-state")
     await town.step(round_id, "open")
-    assert await problem(town, f"{path}:open") == (409, "round-state")
+    assert await problem(town, f"{path}:seal") == (409, "round-state")
     await town.step(round_id, "close")
-    assert await problem(town, f"{path}:close") == (409, "round-state")
+    assert await problem(town, f"{path}:open") == (409, "round-state")
     sealed = await town.step(round_id, "seal")
     assert sealed["sealed_at"]
-    assert await problem(town, f"{path}:seal") == (409, "round-state")
+    assert await problem(town, f"{path}:open") == (409, "round-state")
+    assert await problem(town, f"{path}:close") == (409, "round-state")
     assert await problem(town, f"/v1/rounds/{uuid4()}:open") == (404, "round-unknown")
+
+
+async def test_a_step_that_was_taken_is_answered_as_it_is(town: Town) -> None:
+    await town.people(lives(), lives(needs=[{"code": "mobility"}]))
+    round_id = await town.round(opened=False)
+    for step in ("open", "close", "seal"):
+        first, *others = await asyncio.gather(*(town.step(round_id, step) for _ in range(3)))
+        assert others == [first, first]
+    versions = [told["version"] for told in await announced(town, "round_changed", ROUNDS)]
+    assert versions == [1, 2, 3, 4]
+    assert len(await announced(town, "round_opened")) == 1
+    await assert_account(town, round_id, unaccounted=2, need__mobility__unaccounted=1)
 
 
 async def test_a_manual_clock_runs_forward_only(town: Town) -> None:

@@ -31,6 +31,8 @@ class RoundIn(msgspec.Struct, frozen=True):
     offices: Annotated[list[AreaCode], Meta(min_length=1, max_length=1_000)]
     manual_clock: bool = False
     """For drills and replays: time is what `:tick` says, from `opens_at` on."""
+    automatic: bool = True
+    """Opens, closes and is sealed by its clock, if nobody does so by hand before."""
 
     def __post_init__(self) -> None:
         check_times(opens_at=self.opens_at, closes_at=self.closes_at)
@@ -50,6 +52,7 @@ class RoundOut(msgspec.Struct, frozen=True, omit_defaults=True):
     closes_at: datetime
     offices: list[str]
     manual_clock: bool
+    automatic: bool
     clock_at: datetime | None = None
     opened_at: datetime | None = None
     closed_at: datetime | None = None
@@ -74,8 +77,8 @@ class Tick(msgspec.Struct, frozen=True):
 def _shown(where: Round) -> RoundOut:
     return RoundOut(
         where.id, where.campaign, where.number, where.name, where.state, where.opens_at,
-        where.closes_at, list(where.offices), where.manual_clock, where.clock_at,
-        where.opened_at, where.closed_at, where.sealed_at,
+        where.closes_at, list(where.offices), where.manual_clock, where.automatic,
+        where.clock_at, where.opened_at, where.closed_at, where.sealed_at,
     )  # fmt: skip
 
 
@@ -108,6 +111,7 @@ def _drafting(routes: APIRouter, wiring: Wiring) -> None:
                 closes_at=given.closes_at, offices=tuple(given.offices),
                 manual_clock=given.manual_clock,
                 clock_at=given.opens_at if given.manual_clock else None,
+                automatic=given.automatic,
             ),
         )  # fmt: skip
         return json_reply(_shown(drafted), 201)
@@ -129,18 +133,26 @@ def _reading(routes: APIRouter, wiring: Wiring) -> None:
 def _stepping(routes: APIRouter, wiring: Wiring) -> None:
     @routes.post("/v1/rounds/{round_id}:open", responses=openapi_reply(RoundOut))
     async def post_open(round_id: UUID, caller: CallerDep) -> Response:
-        """Open a round: its residents enter it unaccounted."""
-        return await step(rounds.open_round, round_id, caller)
+        """Open a round: its residents enter it unaccounted. What is open is answered as it is."""
+        await require_all(round_id, caller)
+        opened = await wiring.database.transact(
+            rounds.open_round, wiring.vault, round_id, datetime.now(UTC)
+        )
+        return json_reply(_shown(opened))
 
     @routes.post("/v1/rounds/{round_id}:close", responses=openapi_reply(RoundOut))
     async def post_close(round_id: UUID, caller: CallerDep) -> Response:
         """Close a round: sampling time ends; entries of that time are still taken."""
-        return await step(rounds.close_round, round_id, caller)
+        await require_all(round_id, caller)
+        closed = await wiring.database.transact(rounds.close_round, round_id, datetime.now(UTC))
+        return json_reply(_shown(closed))
 
     @routes.post("/v1/rounds/{round_id}:seal", responses=openapi_reply(RoundOut))
     async def post_seal(round_id: UUID, caller: CallerDep) -> Response:
         """Seal a round: its account is final."""
-        return await step(rounds.seal_round, round_id, caller)
+        await require_all(round_id, caller)
+        sealed = await wiring.database.transact(rounds.seal_round, round_id, datetime.now(UTC))
+        return json_reply(_shown(sealed))
 
     @routes.post(
         "/v1/rounds/{round_id}:tick",
@@ -148,15 +160,14 @@ def _stepping(routes: APIRouter, wiring: Wiring) -> None:
         responses=openapi_reply(RoundOut),
     )
     async def post_tick(round_id: UUID, request: Request, caller: CallerDep) -> Response:
-        """Move a manual clock on."""
+        """Move a manual clock on. What is due by then has happened when this is answered.
+
+        Needs have begun and ended, and an `automatic` round has been opened, closed or sealed.
+        """
         clock_at = decode_one(await read_body(request), Tick).clock_at
         await require_all(round_id, caller)
-        return json_reply(_shown(await wiring.database.transact(rounds.tick, round_id, clock_at)))
-
-    async def step(step: rounds.Step, round_id: UUID, caller: Caller) -> Response:
-        await require_all(round_id, caller)
-        changed = await wiring.database.transact(step, round_id, datetime.now(UTC))
-        return json_reply(_shown(changed))
+        ticked = await wiring.timekeeper.tick(round_id, clock_at, datetime.now(UTC))
+        return json_reply(_shown(ticked))
 
     async def require_all(round_id: UUID, caller: Caller) -> None:
         """A round is moved by whoever answers for all of its offices."""

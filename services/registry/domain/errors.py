@@ -27,7 +27,7 @@ class WrongState(Conflict):
 
     slug = "round-state"
     title = "The round is in another state"
-    cause = "draft → open → closed → sealed: the step asked for does not start here."
+    cause = "draft → open → closed → sealed: the step asked for skips a state or goes back."
     cure = "Look at `state` in `GET /v1/rounds`."
 
 
@@ -87,14 +87,38 @@ class IdentityConflict(Conflict):
     cure = "Find out which one is meant and send only that; merge the two if they are one person."
 
 
+class CannotMerge(Conflict):
+    """One of the two records was merged before."""
+
+    slug = "cannot-merge"
+    title = "These records cannot be merged"
+    cause = "A record that was merged, or that others were merged into, is merged into none."
+    cure = (
+        "Merge into the record that was kept: `merged_into` of the resident. To keep the other one,"
+        " undo the earlier merges first (`GET /v1/merges?resident=`)."
+    )
+
+
+class MergeUnknown(NotFound):
+    """There is no merge of this id."""
+
+    slug = "merge-unknown"
+    title = "No such merge"
+    cause = "The id names no merge of two records within the caller's areas."
+    cure = "Use the id under which it was asked for; `GET /v1/merges` lists them."
+
+
 class BadDocument(ProblemError):
-    """An identity number that cannot be one."""
+    """An identity number that cannot be one of its type."""
 
     slug = "bad-document"
     title = "Not a valid identity number"
     status = 422
-    cause = "Wrong length, impossible birth date or wrong check digit (ISO 7064 MOD 11-2)."
-    cure = "Read the number again from the document."
+    cause = (
+        "Not the form of this type of document; for `cn_ric` also an impossible birth date or a"
+        " wrong check digit (ISO 7064 MOD 11-2)."
+    )
+    cure = "Read the number again from the document, or send it under the type that it is."
 
 
 class NothingToCorrect(NotFound):

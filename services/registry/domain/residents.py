@@ -11,7 +11,7 @@ from stdnum.iso7064 import mod_11_2
 from services.registry.domain.answers import RowAnswer
 from services.registry.domain.areas import is_unassigned, place
 from services.registry.domain.errors import BadDocument, IdentityConflict, ResidentUnknown
-from services.registry.domain.rounds import Round
+from services.registry.domain.rounds import Round, time_where
 from shared.contracts.vocabulary import Need
 from shared.errors import Forbidden, ProblemError
 
@@ -200,12 +200,8 @@ class Desk:
 
     def time(self, *communities: str) -> datetime:
         """Tell the time in some communities: what the clock of a drill shows there, or now."""
-        clocks = [
-            where.time(self.now)
-            for where in self.rounds
-            if any(where.covers(community) for community in communities)
-        ]
-        return max(clocks, default=self.now)
+        there = (r for r in self.rounds if any(r.covers(code) for code in communities))
+        return time_where(there, self.now)
 
 
 class Register:

@@ -1,8 +1,10 @@
 """Rounds: one numbered pass over the population (轮次), and its clock."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Literal, Self
 from uuid import UUID
 
 from services.registry.domain.areas import office_of
@@ -17,6 +19,9 @@ from shared.contracts.vocabulary import RoundState
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a site's clock may run ahead of ours on a round with a wall clock."""
+
+StepName = Literal["open", "close", "seal"]
+"""A step from one state of a round to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Round:
     offices: tuple[str, ...]
     manual_clock: bool = False
     clock_at: datetime | None = None
+    automatic: bool = False
+    """Whether it opens, closes and is sealed by its clock, besides by hand."""
     opened_at: datetime | None = None
     closed_at: datetime | None = None
     sealed_at: datetime | None = None
@@ -51,39 +58,64 @@ class Round:
         """Say whether a community's residents are on this round's roll."""
         return office_of(community) in self.offices
 
+    def due(self, now: datetime, seal_after: timedelta) -> StepName | None:
+        """Name the step whose time has come by the round's own clock.
+
+        A draft whose whole window is past opens all the same, and closes at once: what was written
+        on paper is entered then (R19).
+        """
+        if not self.automatic:
+            return None
+        time = self.time(now)
+        if self.state == "draft" and time >= self.opens_at:
+            return "open"
+        if self.state == "open" and time >= self.closes_at:
+            return "close"
+        if self.state == "closed" and self.closed_at and time >= self.closed_at + seal_after:
+            return "seal"
+        return None
+
     def open(self, now: datetime) -> Self:
-        """Open a draft.
+        """Open a draft; what is open already stays as it is.
 
         Raises:
-            WrongState: it is open already, or over.
+            WrongState: it is over.
 
         """
+        if self.state == "open":
+            return self
         self._must_be("draft")
         return self._step(state="open", opened_at=self.time(now))
 
     def close(self, now: datetime, frozen_at: datetime) -> Self:
         """Close an open round: sampling time ends now, if it has not ended before.
 
+        What is closed already stays as it is.
+
         Args:
             now: the time; a manual clock outranks it
             frozen_at: the moment from which on nobody joins, moves or leaves in this round
 
         Raises:
-            WrongState: it is not open.
+            WrongState: it is not open yet, or sealed.
 
         """
+        if self.state == "closed":
+            return self
         self._must_be("open")
         at = self.time(now)
         ends = max(self.opens_at, min(self.closes_at, at))
         return self._step(state="closed", closed_at=at, closes_at=ends, frozen_at=frozen_at)
 
     def seal(self, now: datetime) -> Self:
-        """Seal a closed round: its account is final.
+        """Seal a closed round: its account is final. What is sealed already stays as it is.
 
         Raises:
-            WrongState: it is not closed.
+            WrongState: it is not closed yet.
 
         """
+        if self.state == "sealed":
+            return self
         self._must_be("closed")
         return self._step(state="sealed", sealed_at=self.time(now))
 
@@ -132,3 +164,26 @@ class Round:
 
     def _step(self, **changes: object) -> Self:
         return replace(self, version=self.version + 1, **changes)  # type: ignore[arg-type]
+
+
+def time_where(under_way: Iterable[Round], now: datetime) -> datetime:
+    """Tell the time where these rounds are under way: that of the newest drill, or now.
+
+    A drill runs on a manual clock; where a round on the wall clock is under way too, it is now.
+    """
+    clocks = [where.clock_at for where in under_way]
+    real = [clock for clock in clocks if clock is not None]
+    return now if len(real) < len(clocks) else max(real, default=now)
+
+
+def drilled(under_way: Iterable[Round], now: datetime) -> dict[str, datetime]:
+    """Tell the time of every office in which a drill is under way; elsewhere it is now."""
+    by_office: dict[str, list[Round]] = defaultdict(list)
+    for where in under_way:
+        for office in where.offices:
+            by_office[office].append(where)
+    return {
+        office: time_where(there, now)
+        for office, there in by_office.items()
+        if any(where.manual_clock for where in there)
+    }

@@ -44,15 +44,14 @@ async def register(
         now: the time
 
     """
-    await locks.share_residents(tx)
+    under_way = await share_under_way(tx)
     noted_at = await locks.moment(tx)
-    under_way = await rounds.listed(tx, "open")
-    await locks.share_rounds(tx, [where.id for where in under_way])
 
+    on_file = await residents.load_for_change(
+        tx, vault, (d.id for d in drafts if d.id), (d.document for d in drafts if d.document)
+    )
     register = Register(
-        await residents.load_for_change(
-            tx, vault, (d.id for d in drafts if d.id), (d.document for d in drafts if d.document)
-        ),
+        await residents.as_once_filed(tx, on_file),
         Desk(now, noted_at, await rounds.known_areas(tx), home, under_way, covers),
     )
     answers = [register.enter(draft) for draft in drafts]
@@ -60,6 +59,14 @@ async def register(
     await residents.leave_behind(tx, register.left)
     await take_in(tx, vault, under_way, register.added, register.changed, now)
     return answers
+
+
+async def share_under_way(tx: Transaction) -> list[Round]:
+    """Keep the rounds under way as they are while residents are written, and tell them."""
+    await locks.share_residents(tx)
+    await locks.share_rounds(tx, [where.id for where in await rounds.listed(tx, "open")])
+    # Read behind their locks: a clock may have ticked while we waited.
+    return await rounds.listed(tx, "open")
 
 
 async def take_in(

@@ -1,6 +1,6 @@
 """A round is drafted, opened, closed and sealed; a manual clock ticks."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -11,13 +11,12 @@ from services.registry import messages
 from services.registry.domain.areas import Area, scope
 from services.registry.domain.errors import NumberTaken, RoundsOverlap
 from services.registry.domain.rounds import Round
+from services.registry.flow import needs
 from services.registry.flow.settle import announce, settle
 from services.registry.store import account, locks, residents, results, rounds
+from services.registry.vault import Vault
 from shared.database import Transaction
 from shared.errors import IdReused
-
-Step = Callable[[Transaction, UUID, datetime], Awaitable[Round]]
-"""From one state of a round to the next."""
 
 
 async def draft(tx: Transaction, new: Round) -> Round:
@@ -46,13 +45,18 @@ async def draft(tx: Transaction, new: Round) -> Round:
 
 
 def _plan(where: Round) -> tuple[object, ...]:
-    return where.campaign, where.number, where.name, where.opens_at, where.offices
+    # Not when it closes: closing early moves that.
+    return (
+        where.campaign, where.number, where.name, where.opens_at, where.offices,
+        where.manual_clock, where.automatic,
+    )  # fmt: skip
 
 
-async def open_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
+async def open_round(tx: Transaction, vault: Vault, round_id: UUID, now: datetime) -> Round:
     """Open a round: everybody enters it unaccounted, whoever has a need with a row of their own.
 
-    Costs in proportion to communities and special-needs residents, not to the population.
+    Costs in proportion to communities and special-needs residents, not to the population. What is
+    open already is answered as it is; so it is with closing and sealing.
 
     Raises:
         RoundUnknown, WrongState
@@ -60,7 +64,11 @@ async def open_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
     """
     await locks.own_residents(tx)
     await locks.own_round(tx, round_id)
-    opened = (await rounds.load(tx, round_id)).open(now)
+    draft = await rounds.load(tx, round_id)
+    opened = draft.open(now)
+    if opened is draft:
+        return opened
+    await needs.turn_for(tx, vault, opened, now)
     await rounds.save(tx, opened)
     announce(tx, [messages.round_changed(opened)])
 
@@ -82,7 +90,11 @@ async def close_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
     """
     await locks.own_residents(tx)
     await locks.own_round(tx, round_id)
-    closed = (await rounds.load(tx, round_id)).close(now, await locks.moment(tx))
+    known = await rounds.load(tx, round_id)
+    closed = known.close(now, await locks.moment(tx))
+    if closed is known:
+        return closed
+    await needs.turn_after(tx, closed, now)
     await account.freeze(tx, closed)
     await rounds.save(tx, closed)
     announce(tx, [messages.round_changed(closed)])
@@ -97,7 +109,10 @@ async def seal_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
 
     """
     await locks.own_round(tx, round_id)
-    sealed = (await rounds.load(tx, round_id)).seal(now)
+    known = await rounds.load(tx, round_id)
+    sealed = known.seal(now)
+    if sealed is known:
+        return sealed
     await rounds.save(tx, sealed)
     announce(tx, [messages.round_changed(sealed)])
     return sealed
@@ -125,6 +140,11 @@ async def load(tx: Transaction, round_id: UUID) -> Round:
 
     """
     return await rounds.load(tx, round_id)
+
+
+async def scheduled(tx: Transaction) -> list[Round]:
+    """List the rounds that the wall clock opens, closes or seals some day."""
+    return await rounds.scheduled(tx)
 
 
 async def listed(tx: Transaction, state: str | None) -> list[Round]:

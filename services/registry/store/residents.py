@@ -1,6 +1,6 @@
 """Residents, as rows. Whoever changes a resident, or their account, locks their row first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -150,6 +150,56 @@ async def save(tx: Transaction, vault: Vault, changed: Sequence[tuple[Resident, 
     await tx.do(f"UPDATE resident r SET {assigned} FROM changed_resident n WHERE r.id = n.id")
     await tx.do("TRUNCATE changed_resident")
     await _save_needs(tx, [new for old, new in changed if old.needs != new.needs])
+
+
+async def due(
+    tx: Transaction,
+    clocks: Mapping[str, datetime],
+    now: datetime,
+    offices: Collection[str] | None,
+    limit: int,
+) -> list[UUID]:
+    """List residents whose needs turn by the clock of their office, the longest due first.
+
+    Args:
+        tx: the transaction
+        clocks: the time of offices that have one of their own
+        now: the time of all others
+        offices: where to look; everywhere, if not said
+        limit: how many at most
+
+    """
+    # By the latest clock first, which the index answers; then by the one that holds for each.
+    rows = await tx.rows(
+        """
+        SELECT r.id
+        FROM resident r
+        LEFT JOIN unnest($1::text[], $2::timestamptz[]) AS c (office, at)
+            ON c.office = left(r.community, 9)
+        WHERE r.needs_turn_at <= $3 AND r.needs_turn_at <= coalesce(c.at, $4)
+            AND ($5::text[] IS NULL OR left(r.community, 9) = ANY ($5))
+        ORDER BY r.needs_turn_at LIMIT $6
+        """,
+        list(clocks), list(clocks.values()), max([now, *clocks.values()]), now,
+        None if offices is None else list(offices), limit,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def make_due(tx: Transaction, offices: Sequence[str], at: datetime) -> None:
+    """Make the needs of some offices' people due, if any of them begins or ends."""
+    await tx.do(
+        """
+        WITH bounded AS (
+            SELECT id FROM resident
+            WHERE left(community, 9) = ANY ($1) AND id IN (
+                SELECT resident FROM resident_need
+                WHERE since IS NOT NULL OR until IS NOT NULL)
+            ORDER BY id FOR NO KEY UPDATE)
+        UPDATE resident SET needs_turn_at = $2 FROM bounded WHERE resident.id = bounded.id
+        """,
+        offices, at,
+    )  # fmt: skip
 
 
 async def leave_behind(tx: Transaction, left: Sequence[Resident]) -> None:

@@ -13,7 +13,7 @@ from shared.errors import RoundUnknown
 
 _COLUMNS = (
     "id, version, campaign, number, name, state, opens_at, closes_at, offices, manual_clock,"
-    " clock_at, opened_at, closed_at, sealed_at, frozen_at"
+    " clock_at, automatic, opened_at, closed_at, sealed_at, frozen_at"
 )
 
 
@@ -50,15 +50,24 @@ async def listed(tx: Transaction, state: str | None = None) -> list[Round]:
     return [_round(row) for row in rows]
 
 
+async def scheduled(tx: Transaction) -> list[Round]:
+    """List the rounds that the wall clock opens, closes or seals some day, the oldest first."""
+    rows = await tx.rows(
+        f"SELECT {_COLUMNS} FROM round WHERE automatic AND NOT manual_clock AND state <> 'sealed'"
+        " ORDER BY opens_at, id"
+    )
+    return [_round(row) for row in rows]
+
+
 async def add(tx: Transaction, new: Round) -> bool:
     """Store a new round and make its partitions; False when the id is taken."""
     added = await tx.value(
         f"INSERT INTO round ({_COLUMNS})"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
         " ON CONFLICT (id) DO NOTHING RETURNING id",
         new.id, new.version, new.campaign, new.number, new.name, new.state, new.opens_at,
-        new.closes_at, new.offices, new.manual_clock, new.clock_at, new.opened_at, new.closed_at,
-        new.sealed_at, new.frozen_at,
+        new.closes_at, new.offices, new.manual_clock, new.clock_at, new.automatic, new.opened_at,
+        new.closed_at, new.sealed_at, new.frozen_at,
     )  # fmt: skip
     if added is None:
         return False

@@ -1,0 +1,83 @@
+"""Needs begin and end by the clock that holds where somebody lives: each by an event (隔离期满)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from services.registry.domain.areas import office_of
+from services.registry.domain.rounds import Round, drilled
+from services.registry.flow.residents import share_under_way, take_in
+from services.registry.store import locks, residents, rounds
+from services.registry.vault import Vault
+from shared.database import Transaction
+
+BATCH = 1_000
+"""Most people whose needs are judged in one go."""
+
+
+async def turn(
+    tx: Transaction, vault: Vault, now: datetime, offices: Collection[str] | None = None
+) -> int:
+    """Judge the needs anew that began or ended by the clock of their community; say how many.
+
+    A batch at a time: none is left when it answers 0. Costs a look into an index then.
+
+    Args:
+        tx: the transaction
+        vault: seals identity numbers
+        now: the time, where no drill is under way
+        offices: where to look; everywhere, if not said
+
+    """
+    under_way = await share_under_way(tx)
+    clocks = drilled(under_way, now)
+    return await _turn(tx, vault, under_way, clocks, now, offices)
+
+
+async def turn_for(tx: Transaction, vault: Vault, opening: Round, now: datetime) -> None:
+    """Judge the needs of a round's people by its clock, before it opens.
+
+    A drill may open long ago or far ahead: a need that is over today may hold in it, and the other
+    way round, so everything with a beginning or an end is judged then. The caller owns the
+    residents' lock and the round's; those of the other rounds under way are taken here.
+    """
+    under_way = await rounds.listed(tx, "open")
+    await locks.share_rounds(tx, [where.id for where in under_way])
+    clocks = drilled([*await rounds.listed(tx, "open"), opening], now)
+    if not clocks.keys().isdisjoint(opening.offices):
+        await _forget(tx, opening, clocks, now)
+    while await _turn(tx, vault, under_way, clocks, now, opening.offices):
+        pass
+
+
+async def turn_after(tx: Transaction, closed: Round, now: datetime) -> None:
+    """Have the needs of a drill's people judged by another clock, now that it is closed.
+
+    That is done when needs are turned next. The caller owns the residents' lock and the round's.
+    """
+    if closed.manual_clock:
+        others = [where for where in await rounds.listed(tx, "open") if where.id != closed.id]
+        await _forget(tx, closed, drilled(others, now), now)
+
+
+async def _turn(
+    tx: Transaction,
+    vault: Vault,
+    under_way: Sequence[Round],
+    clocks: Mapping[str, datetime],
+    now: datetime,
+    offices: Collection[str] | None,
+) -> int:
+    due = await residents.due(tx, clocks, now, offices, BATCH)
+    if not due:
+        return 0
+    people = await residents.load_for_change(tx, vault, due, ())
+    judged = [(old, old.judged(clocks.get(office_of(old.community), now))) for old in people]
+    await take_in(tx, vault, under_way, [], judged, now)
+    return len(due)
+
+
+async def _forget(
+    tx: Transaction, where: Round, clocks: Mapping[str, datetime], now: datetime
+) -> None:
+    """Take everything that has a beginning or an end for due, whichever clock holds there."""
+    await residents.make_due(tx, where.offices, min([now, *clocks.values()]))
