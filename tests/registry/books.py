@@ -409,7 +409,7 @@ class Books:
         number, round_id = step.number, ROUNDS[step.number]
         now = datetime.now(UTC)
         if isinstance(step, Open) and self._state[number] == "draft":
-            await self._database.transact(rounds.open_round, round_id, now)
+            await self._database.transact(rounds.open_round, self._vault, round_id, now)
             await self._database.transact(rounds.tick, round_id, _at(NOON + WINDOW * number))
             self._state[number] = "open"
         elif isinstance(step, Close) and self._state[number] == "open":
