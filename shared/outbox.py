@@ -6,6 +6,7 @@ order, and each row names its predecessor: a chain that a consumer can check wit
 broker. The outbox is the log of record; Kafka carries copies, and whoever missed one pulls it here.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -277,20 +278,40 @@ ROUTES = {
 """Who may pull: merge this into a producing service's access table."""
 
 
-def examples(topic: str) -> Examples:
-    """Give an example of each route of a service that announces on this topic."""
+def examples(topic: str, type_name: str, data: bytes) -> Examples:
+    """Give an example of each route of a producer.
+
+    Args:
+        topic: it announces on
+        type_name: of an event of that topic
+        data: of that event
+
+    """
+    event = {
+        "pos": 1,
+        "id": "0b0e1f4e-3c53-4d86-9f0e-7d1c2f6a8b90",
+        "incarnation": "017e5560-7c00-7d31-84cd-33f2eeef9c28",
+        "recorded_at": "2022-01-14T00:00:07.604339Z",
+    }
+    record = {
+        **event, "prev_id": "00000000-0000-0000-0000-000000000000", "type": type_name,
+        "data": b64encode(data).decode(),
+    }  # fmt: skip
     return {
         ("GET", "/v1/outbox/heads"): Example(
+            reply={"heads": [{"topic": topic, "partition": 9, **event}]},
             gives={"topic": "/heads/0/topic", "partition": "/heads/0/partition"},
         ),
         ("GET", "/v1/outbox/{topic}/{partition}"): Example(
-            path={"topic": topic, "partition": 9}, query={"after": 0, "bytes": 1},
+            path={"topic": topic, "partition": 9},
+            query={"after": 0, "bytes": 4_000_000},
+            reply={"records": [record]},
         ),
         ("PUT", "/v1/outbox/consumers/{name}"): Example(
             path={"name": "reporting"},
             body={"positions": [{"topic": topic, "partition": 9, "pos": 1}]},
         ),
-    }  # fmt: skip
+    }
 
 
 def router(database: Database, topics: Sequence[str]) -> APIRouter:

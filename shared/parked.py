@@ -81,19 +81,56 @@ class Status(msgspec.Struct, frozen=True):
     parked: dict[str, int]
 
 
-def examples(topic: str) -> Examples:
-    """Give an example of each route of a service that follows this topic."""
+def examples(service: str, topic: str, type_name: str, data: str) -> Examples:
+    """Give an example of each route of a consumer.
+
+    Args:
+        service: that follows the topic
+        topic: where two events could not be applied
+        type_name: of the first of them
+        data: of that event
+
+    """
+    applied = {"topic": topic, "partition": 9, "applied": 2}
+    event = {
+        "id": 1,
+        "topic": topic,
+        "partition": 9,
+        "pos": 1,
+        "event_id": "0b0e1f4e-3c53-4d86-9f0e-7d1c2f6a8b90",
+        "type": type_name,
+        "recorded_at": "2022-01-14T00:00:07.604339Z",
+        "reason": "ValueError",
+        "parked_at": "2022-01-14T00:00:08.427135Z",
+    }
+    decided = {"decided_at": "2022-01-14T00:15:00.191008Z", "decided_by": "operator"}
     return {
-        ("GET", "/v1/status"): Example(),
-        ("GET", "/v1/parked"): Example(query={"state": "parked"}, gives={"parked_id": "/items/0/id"}),
-        ("GET", "/v1/parked/{parked_id}"): Example(path={"parked_id": 1}),
+        ("GET", "/v1/status"): Example(
+            reply={
+                "service": service,
+                "positions": [{**applied, "recorded_at": event["recorded_at"]}],
+                "parked": {topic: 2},
+            },
+        ),
+        ("GET", "/v1/parked"): Example(
+            query={"state": "parked"},
+            reply={"items": [{**event, "state": "parked"}]},
+            gives={"parked_id": "/items/0/id"},
+        ),
+        ("GET", "/v1/parked/{parked_id}"): Example(
+            path={"parked_id": 1}, reply={**event, "state": "parked", "data": data}
+        ),
         ("POST", "/v1/parked/{parked_id}:redrive"): Example(
-            path={"parked_id": 1}, problems=[Conflict]
+            path={"parked_id": 1},
+            problems=[Conflict],
+            reply={**event, "state": "redriven", **decided},
         ),
         ("POST", "/v1/parked/{parked_id}:discard"): Example(
-            path={"parked_id": 2}, problems=[Conflict]
+            path={"parked_id": 2},
+            problems=[Conflict],
+            reply={**event, "id": 2, "state": "discarded", **decided},
         ),
-    }  # fmt: skip
+    }
 
 
 async def listed(

@@ -19,9 +19,9 @@ from services.registry.domain.errors import (
     RoundsOverlap,
     WrongState,
 )
-from services.registry.wiring import TOPICS
 from shared import outbox, parked
 from shared.contracts.dispatch import HANDS
+from shared.contracts.registry import ROLL
 from shared.errors import Forbidden, IdReused, RoundUnknown
 from shared.examples import Example, Examples
 
@@ -31,6 +31,11 @@ ZHAO = "e02fd0e4-00fd-490a-8bb3-0a7d0c2b8c11"
 ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
 SAMPLE, RESULT = "b6c54489-38a0-4f50-a60a-fd8d76219cae", "5e8b0f3c-6a1d-4c0e-9d8e-9b1c7f0a2d34"
 EXCLUSION = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+
+ANNOUNCED = (
+    f'{{"round":"{ROUND}","communities":{{"410171001001":[["{LI}",2,{{}},{{}}]]}}}}'.encode()
+)
+SET_ASIDE = f'{{"round":"{ROUND}","hands":[{{"resident":"{WANG}","revision":1}}]}}'
 
 NUMBER = {"type": "cn_ric", "number": "999900195403124008"}
 ROUND_DRAFTED = {
@@ -56,8 +61,22 @@ EXAMPLES: Examples = {
                 "parent": "410171001",
             },
         ],
+        reply={"areas": 3, "changed": 0},
     ),
-    ("GET", "/v1/areas"): Example(),
+    ("GET", "/v1/areas"): Example(
+        reply={
+            "items": [
+                {"code": "410171", "name": "经开区", "kind": "district"},
+                {"code": "410171001", "name": "潮河办事处", "kind": "office", "parent": "410171"},
+                {
+                    "code": "410171001001",
+                    "name": "绿园社区",
+                    "kind": "community",
+                    "parent": "410171001",
+                },
+            ]
+        },
+    ),
     ("PUT", "/v1/denominators:batch"): Example(
         body=[
             {"code": "410171001", "source": "census", "people": 3, "as_of": "2020-11-01"},
@@ -108,37 +127,220 @@ EXAMPLES: Examples = {
         ],
         reasons=[AreaUnknown, BadDocument, Forbidden, IdentityConflict, ResidentUnknown],
         gives={"resident_id": "/rows/0/id"},
+        reply={
+            "accepted": 3,
+            "duplicate": 0,
+            "rejected": 0,
+            "rows": [
+                {"ref": WANG, "status": "accepted", "id": WANG},
+                {"ref": LI, "status": "accepted", "id": LI},
+                {"ref": ZHAO, "status": "accepted", "id": ZHAO},
+            ],
+        },
     ),
     ("GET", "/v1/residents"): Example(
         query={"office": "410171001", "need": "mobility", "limit": 100},
         gives={"resident_id": "/items/0/id", "cursor": "/next_cursor"},
+        reply={
+            "items": [
+                {
+                    "id": WANG,
+                    "household": "ae92713f-4c56-53bb-9d0f-127edd42ddef",
+                    "name": "王某英",
+                    "address": {
+                        "community_code": "410171001001",
+                        "building": "3",
+                        "unit": "2",
+                        "door": "501",
+                    },
+                    "needs": [{"code": "mobility"}],
+                    "sex": "female",
+                    "birth_date": "1954-03-12",
+                    "id_document": {"type": "cn_ric", "number": "9999**********4008"},
+                    "phone": "13900000001",
+                }
+            ],
+            "next_cursor": None,
+        },
     ),
     ("GET", "/v1/residents/{resident_id}"): Example(
-        path={"resident_id": WANG}, problems=[ResidentUnknown]
+        path={"resident_id": WANG},
+        problems=[ResidentUnknown],
+        reply={
+            "id": WANG,
+            "household": "ae92713f-4c56-53bb-9d0f-127edd42ddef",
+            "name": "王某英",
+            "address": {
+                "community_code": "410171001001",
+                "building": "3",
+                "unit": "2",
+                "door": "501",
+            },
+            "needs": [{"code": "mobility"}],
+            "sex": "female",
+            "birth_date": "1954-03-12",
+            "id_document": {"type": "cn_ric", "number": "9999**********4008"},
+            "phone": "13900000001",
+        },
     ),
     ("PATCH", "/v1/residents/{resident_id}"): Example(
         path={"resident_id": WANG},
         body={"phone": "13900000002", "needs": [{"code": "mobility"}, {"code": "elderly_alone"}]},
         problems=[AreaUnknown, BadDocument, IdentityConflict, ResidentUnknown],
+        reply={
+            "id": WANG,
+            "household": "ae92713f-4c56-53bb-9d0f-127edd42ddef",
+            "name": "王某英",
+            "address": {
+                "community_code": "410171001001",
+                "building": "3",
+                "unit": "2",
+                "door": "501",
+            },
+            "needs": [{"code": "elderly_alone"}, {"code": "mobility"}],
+            "sex": "female",
+            "birth_date": "1954-03-12",
+            "id_document": {"type": "cn_ric", "number": "9999**********4008"},
+            "phone": "13900000002",
+        },
     ),
     ("POST", "/v1/residents:search"): Example(
-        body={"id_document": NUMBER}, problems=[BadDocument], gives={"resident_id": "/items/0/id"}
+        body={"id_document": NUMBER},
+        problems=[BadDocument],
+        gives={"resident_id": "/items/0/id"},
+        reply={
+            "items": [
+                {
+                    "id": WANG,
+                    "household": "ae92713f-4c56-53bb-9d0f-127edd42ddef",
+                    "name": "王某英",
+                    "address": {
+                        "community_code": "410171001001",
+                        "building": "3",
+                        "unit": "2",
+                        "door": "501",
+                    },
+                    "needs": [{"code": "elderly_alone"}, {"code": "mobility"}],
+                    "sex": "female",
+                    "birth_date": "1954-03-12",
+                    "id_document": {"type": "cn_ric", "number": "9999**********4008"},
+                    "phone": "13900000002",
+                }
+            ],
+            "next_cursor": None,
+        },
     ),
-    ("POST", "/v1/residents:contacts"): Example(body={"ids": [WANG]}),
+    ("POST", "/v1/residents:contacts"): Example(
+        body={"ids": [WANG]},
+        reply={
+            "contacts": [
+                {
+                    "id": WANG,
+                    "name": "王某英",
+                    "phone": "13900000002",
+                    "age": 72,
+                    "sex": "female",
+                    "address": {
+                        "community_code": "410171001001",
+                        "community_name": "绿园社区",
+                        "building": "3",
+                        "unit": "2",
+                        "door": "501",
+                        "lat": None,
+                        "lon": None,
+                    },
+                    "needs": ["elderly_alone", "mobility"],
+                }
+            ]
+        },
+    ),
     ("POST", "/v1/rounds"): Example(
         body=ROUND_DRAFTED,
         problems=[AreaUnknown, IdReused, NumberTaken, RoundsOverlap],
         gives={"round_id": "/id"},
+        reply={
+            "id": ROUND,
+            "campaign": "2022-01",
+            "number": 1,
+            "name": "经开区第一轮全员核酸检测",
+            "state": "draft",
+            "opens_at": "2022-01-14T08:00:00+08:00",
+            "closes_at": "2022-01-14T20:00:00+08:00",
+            "offices": ["410171000", "410171001", "410171002"],
+            "manual_clock": True,
+            "clock_at": "2022-01-14T08:00:00+08:00",
+        },
     ),
-    ("GET", "/v1/rounds"): Example(query={"state": "draft"}, gives={"round_id": "/items/0/id"}),
-    ("GET", "/v1/rounds/{round_id}"): Example(path={"round_id": ROUND}, problems=[RoundUnknown]),
+    ("GET", "/v1/rounds"): Example(
+        query={"state": "draft"},
+        gives={"round_id": "/items/0/id"},
+        reply={
+            "items": [
+                {
+                    "id": ROUND,
+                    "campaign": "2022-01",
+                    "number": 1,
+                    "name": "经开区第一轮全员核酸检测",
+                    "state": "draft",
+                    "opens_at": "2022-01-14T00:00:00Z",
+                    "closes_at": "2022-01-14T12:00:00Z",
+                    "offices": ["410171000", "410171001", "410171002"],
+                    "manual_clock": True,
+                    "clock_at": "2022-01-14T00:00:00Z",
+                }
+            ]
+        },
+    ),
+    ("GET", "/v1/rounds/{round_id}"): Example(
+        path={"round_id": ROUND},
+        problems=[RoundUnknown],
+        reply={
+            "id": ROUND,
+            "campaign": "2022-01",
+            "number": 1,
+            "name": "经开区第一轮全员核酸检测",
+            "state": "draft",
+            "opens_at": "2022-01-14T00:00:00Z",
+            "closes_at": "2022-01-14T12:00:00Z",
+            "offices": ["410171000", "410171001", "410171002"],
+            "manual_clock": True,
+            "clock_at": "2022-01-14T00:00:00Z",
+        },
+    ),
     ("POST", "/v1/rounds/{round_id}:open"): Example(
-        path={"round_id": ROUND}, problems=[RoundUnknown, RoundsOverlap, WrongState]
+        path={"round_id": ROUND},
+        problems=[RoundUnknown, RoundsOverlap, WrongState],
+        reply={
+            "id": ROUND,
+            "campaign": "2022-01",
+            "number": 1,
+            "name": "经开区第一轮全员核酸检测",
+            "state": "open",
+            "opens_at": "2022-01-14T00:00:00Z",
+            "closes_at": "2022-01-14T12:00:00Z",
+            "offices": ["410171000", "410171001", "410171002"],
+            "manual_clock": True,
+            "clock_at": "2022-01-14T00:00:00Z",
+            "opened_at": "2022-01-14T00:00:00Z",
+        },
     ),
     ("POST", "/v1/rounds/{round_id}:tick"): Example(
         path={"round_id": ROUND},
         body={"clock_at": "2022-01-14T10:00:00+08:00"},
         problems=[ClockRunsForward, RoundUnknown],
+        reply={
+            "id": ROUND,
+            "campaign": "2022-01",
+            "number": 1,
+            "name": "经开区第一轮全员核酸检测",
+            "state": "open",
+            "opens_at": "2022-01-14T00:00:00Z",
+            "closes_at": "2022-01-14T12:00:00Z",
+            "offices": ["410171000", "410171001", "410171002"],
+            "manual_clock": True,
+            "clock_at": "2022-01-14T10:00:00+08:00",
+            "opened_at": "2022-01-14T00:00:00Z",
+        },
     ),
     ("POST", "/v1/exclusions"): Example(
         body={
@@ -149,10 +351,12 @@ EXAMPLES: Examples = {
         },
         problems=[IdReused, ResidentUnknown, RoundNotOpen, RoundUnknown],
         gives={"exclusion_id": "/id"},
+        reply={"id": EXCLUSION, "status": "accepted"},
     ),
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): Example(
         path={"exclusion_id": EXCLUSION},
         problems=[ExclusionUnknown, ResidentUnknown, RoundNotOpen],
+        reply={"id": EXCLUSION, "status": "accepted"},
     ),
     ("POST", "/v1/results"): Example(
         body={
@@ -173,6 +377,12 @@ EXAMPLES: Examples = {
             RoundNotOpen,
             RoundUnknown,
         ],
+        reply={
+            "accepted": 1,
+            "duplicate": 0,
+            "rejected": 0,
+            "rows": [{"ref": SAMPLE, "status": "accepted", "id": SAMPLE}],
+        },
     ),
     ("POST", "/v1/results:batch"): Example(
         body=[
@@ -199,22 +409,126 @@ EXAMPLES: Examples = {
             RoundNotOpen,
             RoundUnknown,
         ],
+        reply={
+            "accepted": 1,
+            "duplicate": 0,
+            "rejected": 0,
+            "rows": [{"ref": RESULT, "status": "accepted", "id": RESULT}],
+        },
     ),
     ("GET", "/v1/residents/{resident_id}/results"): Example(
-        path={"resident_id": ZHAO}, problems=[ResidentUnknown]
+        path={"resident_id": ZHAO},
+        problems=[ResidentUnknown],
+        reply={
+            "items": [
+                {
+                    "sample_id": SAMPLE,
+                    "round_id": ROUND,
+                    "sampled_at": "2022-01-14T01:30:00Z",
+                    "channel": "site",
+                    "valid_until": "2022-01-16T01:30:00Z",
+                    "tube_code": "ZZ-0142-0007",
+                    "result_id": RESULT,
+                    "outcome": "negative",
+                    "resulted_at": "2022-01-14T01:50:00Z",
+                    "released_at": "2022-01-14T01:55:00Z",
+                }
+            ]
+        },
     ),
     ("GET", "/v1/rounds/{round_id}/untested"): Example(
-        path={"round_id": ROUND}, query={"community": "410171001001"}, problems=[RoundUnknown]
+        path={"round_id": ROUND},
+        query={"community": "410171001001"},
+        problems=[RoundUnknown],
+        reply='{"id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","community":"410171001001","needs":["quarantine"],"status":"in_hand","hand":"escalation","due":"2022-01-14T12:00:00Z"}\n',
     ),
     ("GET", "/v1/rounds/{round_id}/totals"): Example(
-        path={"round_id": ROUND}, query={"max_age": 0}, problems=[RoundUnknown]
+        path={"round_id": ROUND},
+        query={"max_age": 0},
+        problems=[RoundUnknown],
+        reply={
+            "round": ROUND,
+            "as_of": "2022-01-14T02:00:07.285753Z",
+            "heads": [
+                {
+                    "topic": "registry.roll.v1",
+                    "partition": 9,
+                    "pos": 10,
+                    "id": "cfb7b0bc-0df5-4d5d-84cf-f07855b536b1",
+                    "incarnation": "01a206f4-1aa3-77dd-80df-e9826b22c091",
+                    "recorded_at": "2022-01-14T02:00:07.797372Z",
+                },
+                {
+                    "topic": "registry.rounds.v1",
+                    "partition": 6,
+                    "pos": 1,
+                    "id": "61f40343-db9c-4b11-be75-94978fb80a7b",
+                    "incarnation": "01a206f4-1aa3-77dd-80df-e9826b22c091",
+                    "recorded_at": "2022-01-14T02:00:07.534400Z",
+                },
+            ],
+            "applied": [
+                {"topic": "dispatch.hands.v1", "partition": 9, "pos": 3},
+                {"topic": "dispatch.visits.v1", "partition": 9, "pos": 5},
+            ],
+            "communities": {
+                "410171001001": {
+                    "roll": 3,
+                    "sampled": 2,
+                    "resulted": 1,
+                    "negative": 1,
+                    "channel.site": 1,
+                    "in_hand": 1,
+                    "in_hand.escalation": 1,
+                    "need.quarantine.roll": 1,
+                    "need.quarantine.in_hand": 1,
+                    "channel.home_visit": 1,
+                    "need.elderly_alone.roll": 1,
+                    "need.elderly_alone.sampled": 1,
+                    "need.mobility.roll": 1,
+                    "need.mobility.sampled": 1,
+                }
+            },
+            "hands": {"escalation": 1},
+        },
     ),
     ("POST", "/v1/rounds/{round_id}:close"): Example(
-        path={"round_id": ROUND}, problems=[RoundUnknown, WrongState]
+        path={"round_id": ROUND},
+        problems=[RoundUnknown, WrongState],
+        reply={
+            "id": ROUND,
+            "campaign": "2022-01",
+            "number": 1,
+            "name": "经开区第一轮全员核酸检测",
+            "state": "closed",
+            "opens_at": "2022-01-14T00:00:00Z",
+            "closes_at": "2022-01-14T02:00:00Z",
+            "offices": ["410171000", "410171001", "410171002"],
+            "manual_clock": True,
+            "clock_at": "2022-01-14T02:00:00Z",
+            "opened_at": "2022-01-14T00:00:00Z",
+            "closed_at": "2022-01-14T02:00:00Z",
+        },
     ),
     ("POST", "/v1/rounds/{round_id}:seal"): Example(
-        path={"round_id": ROUND}, problems=[RoundUnknown, WrongState]
+        path={"round_id": ROUND},
+        problems=[RoundUnknown, WrongState],
+        reply={
+            "id": ROUND,
+            "campaign": "2022-01",
+            "number": 1,
+            "name": "经开区第一轮全员核酸检测",
+            "state": "sealed",
+            "opens_at": "2022-01-14T00:00:00Z",
+            "closes_at": "2022-01-14T02:00:00Z",
+            "offices": ["410171000", "410171001", "410171002"],
+            "manual_clock": True,
+            "clock_at": "2022-01-14T02:00:00Z",
+            "opened_at": "2022-01-14T00:00:00Z",
+            "closed_at": "2022-01-14T02:00:00Z",
+            "sealed_at": "2022-01-14T02:00:00Z",
+        },
     ),
-    **outbox.examples(TOPICS[0]),
-    **parked.examples(HANDS),
+    **outbox.examples(ROLL, "lastmetre.registry.roll_changed.v1", ANNOUNCED),
+    **parked.examples("registry", HANDS, "lastmetre.dispatch.hands_changed.v1", SET_ASIDE),
 }

@@ -2,23 +2,195 @@
 
 from services.reporting.domain import RebuildRunning
 from shared import parked
-from shared.contracts.registry import ROLL
+from shared.contracts.registry import ROUNDS
 from shared.errors import RoundUnknown
 from shared.examples import Example, Examples
 
 ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
+SET_ASIDE = '{"areas":[{"code":"410171001","name":"潮河办事处","kind":"office","parent":"410171"}]}'
 
 EXAMPLES: Examples = {
     ("GET", "/v1/coverage"): Example(
         query={"round": ROUND, "by": "community"},
         problems=[RoundUnknown],
         gives={"round": "/round/id"},
+        reply={
+            "round": {
+                "id": ROUND,
+                "campaign": "2022-01",
+                "number": 1,
+                "name": "经开区第一轮全员核酸检测",
+                "state": "open",
+                "opens_at": "2022-01-14T00:00:00Z",
+                "closes_at": "2022-01-14T12:00:00Z",
+                "clock_at": "2022-01-14T02:00:00Z",
+            },
+            "by": "community",
+            "areas": ["410171"],
+            "as_of": {
+                "time": None,
+                "hands_as_of": None,
+                "visits_as_of": None,
+                "positions": {
+                    "dispatch.visits.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0],
+                    "registry.roll.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0],
+                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 3],
+                },
+            },
+            "rows": [
+                {
+                    "code": "410171001001",
+                    "name": "绿园社区",
+                    "roll": 3,
+                    "excluded": 0,
+                    "excluded_by_reason": {},
+                    "sampled": 2,
+                    "resulted": 1,
+                    "negative": 1,
+                    "positive": 0,
+                    "inconclusive": 0,
+                    "invalid": 0,
+                    "in_hand": 1,
+                    "in_hand_by_kind": {"escalation": 1},
+                    "unaccounted": 0,
+                    "visitors": 0,
+                    "visits_open": 0,
+                    "visits_done": 1,
+                    "coverage": 0.6666666666666666,
+                }
+            ],
+            "total": {
+                "code": "total",
+                "name": "total",
+                "roll": 3,
+                "excluded": 0,
+                "excluded_by_reason": {},
+                "sampled": 2,
+                "resulted": 1,
+                "negative": 1,
+                "positive": 0,
+                "inconclusive": 0,
+                "invalid": 0,
+                "in_hand": 1,
+                "in_hand_by_kind": {"escalation": 1},
+                "unaccounted": 0,
+                "visitors": 0,
+                "visits_open": 0,
+                "visits_done": 1,
+                "coverage": 0.6666666666666666,
+            },
+        },
     ),
     ("GET", "/v1/coverage/series"): Example(
-        query={"round": ROUND, "by": "office", "step": "5m"}, problems=[RoundUnknown]
+        query={"round": ROUND, "by": "office", "step": "5m"},
+        problems=[RoundUnknown],
+        reply={
+            "round": {
+                "id": ROUND,
+                "campaign": "2022-01",
+                "number": 1,
+                "name": "经开区第一轮全员核酸检测",
+                "state": "open",
+                "opens_at": "2022-01-14T00:00:00Z",
+                "closes_at": "2022-01-14T12:00:00Z",
+                "clock_at": "2022-01-14T02:00:00Z",
+            },
+            "by": "office",
+            "step": "5m",
+            "areas": ["410171"],
+            "as_of": {
+                "time": None,
+                "hands_as_of": None,
+                "visits_as_of": None,
+                "positions": {
+                    "dispatch.visits.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0],
+                    "registry.roll.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0],
+                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 3],
+                },
+            },
+            "rows": [
+                {
+                    "code": "410171001",
+                    "name": "潮河办事处",
+                    "points": [
+                        {"at": "2022-01-14T01:30:00Z", "sampled": 1, "cumulative": 1},
+                        {"at": "2022-01-14T01:40:00Z", "sampled": 1, "cumulative": 2},
+                    ],
+                }
+            ],
+        },
     ),
-    ("GET", "/v1/ledger"): Example(query={"round": ROUND, "max_age": 0}, problems=[RoundUnknown]),
-    ("POST", "/v1/rebuild"): Example(problems=[RebuildRunning]),
-    ("GET", "/v1/rebuild"): Example(),
-    **parked.examples(ROLL),
+    ("GET", "/v1/ledger"): Example(
+        query={"round": ROUND, "max_age": 0},
+        problems=[RoundUnknown],
+        reply={
+            "round": ROUND,
+            "balanced": True,
+            "reasons": [],
+            "as_of": "2022-01-14T02:00:07.604339Z",
+            "cut": {"registry.roll.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0]},
+            "differing": 0,
+            "differences": [],
+            "parked": {"registry": 0, "dispatch": 0, "reporting": 0},
+            "hands": {
+                "balanced": True,
+                "registry": {"escalation": 1},
+                "dispatch": {"escalation": 1},
+            },
+            "account": {
+                "code": "total",
+                "name": "total",
+                "roll": 3,
+                "excluded": 0,
+                "excluded_by_reason": {},
+                "sampled": 2,
+                "resulted": 1,
+                "negative": 1,
+                "positive": 0,
+                "inconclusive": 0,
+                "invalid": 0,
+                "in_hand": 1,
+                "in_hand_by_kind": {"escalation": 1},
+                "unaccounted": 0,
+                "visitors": 0,
+                "visits_open": 0,
+                "visits_done": 0,
+                "coverage": 0.6666666666666666,
+            },
+        },
+    ),
+    ("POST", "/v1/rebuild"): Example(
+        problems=[RebuildRunning],
+        reply={
+            "id": 2,
+            "state": "building",
+            "started_at": "2022-01-14T02:00:07.826798Z",
+            "swapped_at": None,
+            "applied": 0,
+            "target": 19,
+        },
+    ),
+    ("GET", "/v1/rebuild"): Example(
+        reply={
+            "generations": [
+                {
+                    "id": 2,
+                    "state": "building",
+                    "started_at": "2022-01-14T02:00:07.826798Z",
+                    "swapped_at": None,
+                    "applied": 0,
+                    "target": 19,
+                },
+                {
+                    "id": 1,
+                    "state": "current",
+                    "started_at": "2022-01-14T02:00:07.120010Z",
+                    "swapped_at": "2022-01-14T02:00:07.120010Z",
+                    "applied": 19,
+                    "target": 19,
+                },
+            ]
+        },
+    ),
+    **parked.examples("reporting", ROUNDS, "lastmetre.registry.areas_changed.v1", SET_ASIDE),
 }
