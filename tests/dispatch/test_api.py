@@ -378,3 +378,198 @@ async def test_who_tells_paper_in_later_is_the_office(day: Day, as_: Client) -> 
     body = {"report_id": str(uuid4()), "outcome": "refused"}
     answer = await as_("office").post(f"/v1/visits/{visit.id}:finish", json=body)
     assert answer.json()["outcome"] == "refused"
+
+
+# --- escalations have an owner, who may settle them ---
+
+
+async def escalated(day: Day, as_: Client, *residents: str) -> dict[str, str]:
+    """People who refused at the door; the paths of their cases."""
+    await planned(day, *residents)
+    for each in residents:
+        report = {"report_id": str(uuid4()), "outcome": "refused"}
+        visit = await day.visit_of(each)
+        await as_("office").post(f"/v1/visits/{visit.id}:finish", json=report)
+    return {each: f"/v1/cases/r1/{each}" for each in residents}
+
+
+async def test_r16_who_refused_is_listed_with_who_owns_it_and_by_when(
+    day: Day, as_: Client
+) -> None:
+    await escalated(day, as_, "ann", "bob")
+    await day.roll(change("cyn", standing("unaccounted", "mobility")))
+    office = as_("office", sub="officer-7")
+
+    cases = (await get(office, "/v1/cases", hand="escalation"))["items"]
+    assert [(case["resident"], case["hand"]["owner"]) for case in cases] == [
+        ("ann", OFFICE), ("bob", OFFICE),
+    ]  # fmt: skip
+    assert {case["hand"]["reason"] for case in cases} == {"refused"}
+    assert {case["hand"]["due"] for case in cases} == {"2022-01-07T20:00:00Z"}
+
+    taken = await office.post("/v1/cases/r1/ann:take", json={"id": str(uuid4())})
+    assert taken.json()["hand"]["owner"] == "officer-7"
+    [mine] = (await get(office, "/v1/cases", owner="officer-7"))["items"]
+    assert mine == taken.json() == await get(office, "/v1/cases/r1/ann")
+
+
+async def test_an_escalation_is_settled_with_a_visit_or_a_referral_before_its_time(
+    day: Day, as_: Client
+) -> None:
+    cases = await escalated(day, as_, "ann", "bob")
+    office = as_("office")
+
+    revisit = await office.post(f"{cases['ann']}:revisit", json={"id": str(uuid4())})
+    assert revisit.status_code == 200
+    assert (revisit.json()["hand"]["kind"], revisit.json()["attempts"]) == ("revisit", 1)
+    assert revisit.json()["why_waiting"] == "no_team"
+    await day.team()
+    await day.keep_house()
+    assert (await get(office, cases["ann"]))["hand"]["owner"] == "t1"
+
+    body = {"id": str(uuid4()), "site": "site-9", "until": (MORNING + 2 * HOUR).isoformat()}
+    referral = await office.post(f"{cases['bob']}:refer", json=body)
+    assert (referral.json()["hand"]["kind"], referral.json()["hand"]["owner"]) == (
+        "referral", "site-9",
+    )  # fmt: skip
+    # It is checked on afterwards: bob did not go, so somebody goes to him.
+    await day.tick(MORNING + 2 * HOUR)
+    await day.keep_house()
+    assert (await get(office, cases["bob"]))["visit"]["status"] == "assigned"
+
+
+async def test_r19_a_decision_sent_again_is_one_and_its_id_is_not_used_for_another(
+    day: Day, as_: Client
+) -> None:
+    cases = await escalated(day, as_, "ann", "bob")
+    office = as_("office")
+    body = {"id": str(uuid4())}
+    first = await office.post(f"{cases['ann']}:revisit", json=body)
+    again = await office.post(f"{cases['ann']}:revisit", json=body)
+    assert (again.status_code, again.json()) == (200, first.json())
+    for path in (f"{cases['ann']}:take", f"{cases['bob']}:revisit"):
+        reused = await office.post(path, json=body)
+        assert (reused.status_code, reused.json()["type"]) == (409, "/problems/id-reused")
+    # The same moment said in another zone is the same decision.
+    refer = {"id": str(uuid4()), "site": "site-9", "until": "2022-01-07T10:00:00Z"}
+    await office.post(f"{cases['bob']}:refer", json=refer)
+    local = await office.post(
+        f"{cases['bob']}:refer", json=refer | {"until": "2022-01-07T18:00:00+08:00"}
+    )
+    assert local.status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["take", "revisit", "refer"])
+async def test_what_cannot_be_decided_is_refused_with_its_cause(
+    day: Day, as_: Client, verb: str
+) -> None:
+    cases = await escalated(day, as_, "ann")
+    needy = standing("unaccounted", "mobility")
+    await day.roll(change("bob", needy), change("dan", needy))
+    await day.roll(change("cyn", needy), community=THERE)
+    await day.roll(change("dan", standing("sampled", "mobility")))
+    await day.team(areas=(HERE,))
+    await day.keep_house()
+    office = as_("office")
+    more = {"site": "s", "until": (MORNING + HOUR).isoformat()} if verb == "refer" else {}
+
+    async def refused(resident: str, **other: Any) -> tuple[int, str]:
+        body = {"id": str(uuid4())} | more | other
+        answer = await office.post(f"/v1/cases/r1/{resident}:{verb}", json=body)
+        return answer.status_code, answer.json().get("type", "")
+
+    assert await refused("bob") == (409, "/problems/case-in-hand")
+    assert await refused("dan") == (409, "/problems/case-not-open")
+    assert await refused("nobody") == (404, "/problems/not-found")
+    elsewhere = await as_("office", areas=[THERE[:9]]).post(
+        f"{cases['ann']}:{verb}", json={"id": str(uuid4())} | more
+    )
+    assert elsewhere.status_code == 404
+    if verb == "refer":
+        past = await refused("ann", until=(MORNING - HOUR).isoformat())
+        assert past == (422, "/problems/bad-input")
+    else:
+        assert await refused("cyn") == (409, "/problems/visit-planned")
+
+
+async def test_what_is_past_due_is_listed_by_the_rounds_clock(day: Day, as_: Client) -> None:
+    await planned(day, "ann", "bob")
+    await day.team()
+    await day.keep_house()
+    team, office = as_("team", team="t1"), as_("office")
+    await team.post(f"/v1/visits/{(await day.visit_of('ann')).id}:start")
+
+    async def past_due(*, said: bool) -> list[str]:
+        cases = (await get(office, "/v1/cases", past_due=said))["items"]
+        return [case["resident"] for case in cases]
+
+    assert (await past_due(said=True), await past_due(said=False)) == ([], ["ann", "bob"])
+    # The shift is over: ann's team is at her door and has its hour of grace, bob's has not begun.
+    await day.tick(MORNING + 6.5 * HOUR)
+    assert (await past_due(said=True), await past_due(said=False)) == (["ann"], [])
+
+
+# --- shifts and who waits ---
+
+
+async def test_a_full_team_is_given_more_only_when_the_office_says_so(
+    day: Day, as_: Client
+) -> None:
+    await planned(day, "ann", "bob")
+    await day.team(capacity=1)
+    await day.keep_house()
+    office = as_("office")
+    [waits] = (await get(office, "/v1/visits", status="planned"))["items"]
+    assert waits["why_waiting"] == "teams_full"
+    path = f"/v1/visits/{waits['id']}:assign"
+
+    full = await office.post(path, json={"team": "t1"})
+    assert (full.status_code, full.json()["reason"]) == (409, "full")
+    beyond = await office.post(path, json={"team": "t1", "beyond_capacity": True})
+    assert (beyond.status_code, beyond.json()["team"]) == (200, "t1")
+
+
+async def test_an_office_sees_how_many_wait_and_why(day: Day, as_: Client) -> None:
+    await planned(day, "ann", "bob", "cyn")
+    await day.roll(change("dan", standing("unaccounted", "mobility")), community=THERE)
+    await day.team(capacity=1)
+    await day.team("night", areas=(THERE,), shift_from=EVENING, shift_until=EVENING + HOUR)
+    await day.keep_house()
+
+    async def waiting(client: httpx.AsyncClient, **params: str) -> list[tuple[str, str, int]]:
+        answer = await get(client, "/v1/waiting", **params)
+        assert answer["visits"] == sum(row["visits"] for row in answer["rows"])
+        assert all(row["since"] == "2022-01-07T08:00:00Z" for row in answer["rows"])
+        return [(row["office"], row["why_waiting"], row["visits"]) for row in answer["rows"]]
+
+    district = as_("district")
+    both = [(OFFICE, "teams_full", 2), (THERE[:9], "off_shift", 1)]
+    assert await waiting(district) == await waiting(district, round="r1") == both
+    assert await waiting(district, round="r2") == []
+    assert await waiting(district, office=OFFICE) == await waiting(as_("office", areas=[OFFICE]))
+    assert (await get(district, "/v1/waiting"))["rows"][0]["office_name"] == "潮河办事处"
+    await day.tick(EVENING)
+    assert {why for _, why, _ in await waiting(district)} == {"round_over"}
+
+
+async def test_r19_a_device_that_was_offline_sends_its_day_twice_and_out_of_order(
+    day: Day, as_: Client
+) -> None:
+    await planned(day, "ann")
+    await day.team()
+    await day.keep_house()
+    team = as_("team", team="t1")
+    visit = f"/v1/visits/{(await day.visit_of('ann')).id}"
+    # The shift is over; the visit waits for another team when the device is heard again.
+    await day.tick(MORNING + 7 * HOUR)
+    report = {"report_id": str(uuid4()), "outcome": "absent", "at": (MORNING + HOUR).isoformat()}
+
+    finished = await team.post(f"{visit}:finish", json=report)
+    assert (finished.status_code, finished.json()["ended_at"]) == (200, "2022-01-07T09:00:00Z")
+    assert (await team.post(f"{visit}:start")).json()["type"] == "/problems/visit-not-open"
+    assert (await team.post(f"{visit}:finish", json=report)).json() == finished.json()
+
+    case = await get(as_("office"), "/v1/cases/r1/ann")
+    assert (case["attempts"], case["hand"]["kind"], case["visit"]["status"]) == (
+        1, "revisit", "planned",
+    )  # fmt: skip
