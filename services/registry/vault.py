@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from services.registry.domain.residents import Document
+from services.registry.domain.documents import Document
 
 NONCE_BYTES = 12
 INDEX_BYTES = 16
@@ -54,10 +54,3 @@ class Vault:
         """Compute the blind index: equal documents meet, nothing can be read back from it."""
         message = f"{document.type}\x1f{document.number}".encode()
         return hmac.digest(self._index_key, message, hashlib.sha256)[:INDEX_BYTES]
-
-
-def masked(number: str) -> str:
-    """Show enough of a number to recognise it, and no more."""
-    # Half of it at most: a passport has but nine characters.
-    shown = min(4, len(number) // 4)
-    return number[:shown] + "*" * (len(number) - 2 * shown) + number[len(number) - shown :]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from services.registry.domain.residents import Document
-from services.registry.vault import Vault, masked
+from services.registry.api.masking import masked
+from services.registry.domain.documents import Document
+from services.registry.vault import Vault
 from tests.registry.words import ric
 
 DOCUMENT = Document("cn_ric", ric())

@@ -6,7 +6,6 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Response
 
-from services.registry.domain.errors import ResidentUnknown
 from services.registry.flow import lookup
 from services.registry.wiring import Wiring
 from shared.auth import CallerDep
@@ -17,14 +16,15 @@ from shared.openapi import openapi_reply
 class KnownResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """A swab and, once the laboratory released it, its outcome (R10).
 
-    `valid_until` counts from the sampling time (R14).
+    `valid_until` counts from the sampling time (R14). It is left out, as the outcome is, when the
+    swab is `void`, and when a row corrected what was said of it here (`corrected_by`).
     """
 
     sample_id: UUID
     round_id: UUID
     sampled_at: datetime
     channel: str
-    valid_until: datetime
+    valid_until: datetime | None = None
     site: str | None = None
     tube_code: str | None = None
     result_id: UUID | None = None
@@ -32,10 +32,11 @@ class KnownResult(msgspec.Struct, frozen=True, omit_defaults=True):
     resulted_at: datetime | None = None
     released_at: datetime | None = None
     void: bool = False
+    corrected_by: UUID | None = None
 
 
 class KnownResults(msgspec.Struct, frozen=True):
-    """A resident's swabs, the newest first."""
+    """A resident's swabs, the newest first; what was corrected later is among them."""
 
     items: list[KnownResult]
 
@@ -47,13 +48,15 @@ def router(wiring: Wiring) -> APIRouter:
 
     @routes.get("/v1/residents/{resident_id}/results", responses=openapi_reply(KnownResults))
     async def get_results(resident_id: UUID, caller: CallerDep) -> Response:
-        """Read a resident's swabs and released outcomes."""
-        found = await wiring.database.transact(lookup.residents, wiring.vault, [resident_id])
-        if not found or not caller.covers(found[0].community):
-            raise ResidentUnknown("id: no such resident in the caller's areas")
-        rows = await wiring.database.transact(lookup.history, resident_id)
-        return json_reply(
-            KnownResults([KnownResult(valid_until=r["sampled_at"] + validity, **r) for r in rows])
-        )
+        """Read a resident's swabs and released outcomes, by whichever of their records."""
+        rows = await wiring.database.transact(lookup.history, caller, resident_id)
+        return json_reply(KnownResults([_known(row, validity) for row in rows]))
 
     return routes
+
+
+def _known(row: asyncpg.Record, validity: timedelta) -> KnownResult:
+    shown: dict[str, Any] = {name: row[name] for name in KnownResult.__struct_fields__ if name in row.keys()}
+    if not row["void"] and not row["corrected_by"]:
+        shown["valid_until"] = row["sampled_at"] + validity
+    return KnownResult(**shown)

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from msgspec import Meta
 
+from services.registry.api.masking import masked_name, masked_phone
 from services.registry.api.residents import ResidentPage, shown
 from services.registry.api.rows import DocumentIn, Short
 from services.registry.domain.residents import Resident
@@ -49,16 +50,23 @@ class ContactAddress(msgspec.Struct, frozen=True):
     lon: float | None
 
 
-class Contact(msgspec.Struct, frozen=True):
-    """Whom a team is to see. `age` in completed years."""
+class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whom a team is to see. `age` in completed years.
+
+    `id` is the one that was asked for. Supervisors see names and phones masked.
+    """
 
     id: UUID
+    household: UUID
     name: str
     phone: str | None
     age: int | None
     sex: str | None
     address: ContactAddress
     needs: tuple[Need, ...]
+    """Those that hold now."""
+    merged_into: UUID | None = None
+    """The record of the same person that was kept instead of this one; the contact is its."""
 
 
 class Contacts(msgspec.Struct, frozen=True):
@@ -67,18 +75,22 @@ class Contacts(msgspec.Struct, frozen=True):
     contacts: list[Contact]
 
 
-def _contact(resident: Resident, names: dict[str, str], now: datetime) -> Contact:
+def _contact(
+    asked: UUID, resident: Resident, names: dict[str, str], now: datetime, *, whole: bool
+) -> Contact:
     return Contact(
-        id=resident.id,
-        name=resident.name,
-        phone=resident.phone,
+        id=asked,
+        household=resident.household,
+        name=resident.name if whole else masked_name(resident.name),
+        phone=resident.phone if whole or not resident.phone else masked_phone(resident.phone),
         age=resident.age(now.date()),
         sex=resident.sex,
         address=ContactAddress(
             resident.community, names.get(resident.community, ""), resident.building,
             resident.unit, resident.door, resident.lat, resident.lon,
         ),
-        needs=resident.needs_now(now),
+        needs=resident.held,
+        merged_into=None if resident.id == asked else resident.id,
     )  # fmt: skip
 
 
@@ -99,10 +111,11 @@ def router(wiring: Wiring) -> APIRouter:
             wiring.vault,
             caller,
             document=asked.id_document.checked() if asked.id_document else None,
-            phone=asked.phone,
+            phone=asked.phone or "",
             now=datetime.now(UTC),
         )
-        return json_reply(ResidentPage([shown(resident) for resident in found]))
+        phones = lookup.sees_phones(caller)
+        return json_reply(ResidentPage([shown(resident, phones=phones) for resident in found]))
 
     @routes.post(
         "/v1/residents:contacts",
@@ -116,6 +129,9 @@ def router(wiring: Wiring) -> APIRouter:
         found, names = await wiring.database.transact(
             lookup.contacts, wiring.vault, caller, asked.ids, now
         )
-        return json_reply(Contacts([_contact(resident, names, now) for resident in found]))
+        whole = lookup.sees_contacts(caller)
+        return json_reply(
+            Contacts([_contact(id_, r, names, now, whole=whole) for id_, r in found.items()])
+        )
 
     return routes

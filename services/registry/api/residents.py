@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
+from services.registry.api.masking import masked, masked_phone
 from services.registry.api.rows import (
     AreaCode,
     BatchAnswer,
@@ -22,11 +23,9 @@ from services.registry.api.rows import (
 )
 from services.registry.domain.answers import RowAnswer
 from services.registry.domain.areas import DISTRICT_DIGITS
-from services.registry.domain.errors import ResidentUnknown
 from services.registry.domain.residents import Draft, NeedSpan, Resident
 from services.registry.flow import lookup
 from services.registry.flow.residents import register
-from services.registry.vault import masked
 from services.registry.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.bodies import ROW_LIMIT, decode_one, decode_rows, json_reply, read_body
@@ -126,7 +125,7 @@ class AddressOut(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResidentOut(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A resident on file; the number of the document is masked."""
+    """A resident on file. The document's number is masked, and so is the phone in lists."""
 
     id: UUID
     household: UUID
@@ -138,11 +137,15 @@ class ResidentOut(msgspec.Struct, frozen=True, omit_defaults=True):
     id_document: dict[str, str] | None = None
     phone: str | None = None
     alive: bool = True
+    merged_into: UUID | None = None
+    """The record of the same person that was kept instead of this one."""
+    doubts: list[str] = []
+    """Fields that contradict the identity number."""
 
 
-def shown(resident: Resident) -> ResidentOut:
-    """Show a resident to those who may see them."""
-    document = None
+def shown(resident: Resident, *, phones: bool) -> ResidentOut:
+    """Show a resident to those who may see them, and the phone to those who call."""
+    phone, document = resident.phone, None
     if resident.document:
         document = {"type": resident.document.type, "number": masked(resident.document.number)}
     return ResidentOut(
@@ -157,8 +160,11 @@ def shown(resident: Resident) -> ResidentOut:
         sex=resident.sex,
         birth_date=resident.birth_date,
         id_document=document,
-        phone=resident.phone,
-        alive=resident.alive,
+        phone=phone if phones or not phone else masked_phone(phone),
+        # A record that was merged is not that of somebody dead.
+        alive=resident.alive or resident.merged_into is not None,
+        merged_into=resident.merged_into,
+        doubts=resident.doubts,
     )  # fmt: skip
 
 
@@ -219,20 +225,26 @@ def _writing(routes: APIRouter, wiring: Wiring) -> None:
         row = decode_one(await read_body(request), Stated)
         if row.id not in {None, resident_id}:
             raise BadInput.at("id", "must be the resident of the path")
-        await _one(wiring, resident_id, caller)
+        await wiring.database.transact(lookup.must_know, caller, resident_id)
         (answer,) = await enter([_draft(0, msgspec.structs.replace(row, id=resident_id))], caller)
         if answer.reason:
             raise answer.reason
-        # Shown also to those whose area they have just left: it is what was sent.
-        (changed,) = await wiring.database.transact(lookup.residents, wiring.vault, [resident_id])
-        return json_reply(shown(changed))
+        # Shown also to those whose area they have just left: it is what was sent. Where the record
+        # was merged, it is the kept one that changed.
+        changed = await wiring.database.transact(
+            lookup.changed, wiring.vault, caller, answer.id or resident_id, datetime.now(UTC)
+        )
+        return json_reply(shown(changed, phones=lookup.sees_phones(caller)))
 
 
 def _reading(routes: APIRouter, wiring: Wiring) -> None:
     @routes.get("/v1/residents/{resident_id}", responses=openapi_reply(ResidentOut))
     async def get_resident(resident_id: UUID, caller: CallerDep) -> Response:
-        """Read one resident who lives within the caller's areas."""
-        return json_reply(shown(await _one(wiring, resident_id, caller)))
+        """Read one resident who lives within the caller's areas; who is shown a phone is noted."""
+        found = await wiring.database.transact(
+            lookup.read, wiring.vault, caller, resident_id, datetime.now(UTC)
+        )
+        return json_reply(shown(found, phones=lookup.sees_phones(caller)))
 
     @routes.get("/v1/residents", responses=openapi_reply(ResidentPage))
     async def get_residents(
@@ -240,25 +252,23 @@ def _reading(routes: APIRouter, wiring: Wiring) -> None:
         office: Annotated[str, Query(pattern=r"^(\d{9})?$")] = "",
         community: Annotated[str, Query(pattern=r"^(\d{12})?$")] = "",
         need: Need | None = None,
+        household: UUID | None = None,
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Response:
-        """List residents within the caller's areas, by office, community or need."""
+        """List residents within the caller's areas, by office, community, need or household.
+
+        Phones are masked; records that were merged into others are left out.
+        """
         found = await wiring.database.transact(
             lookup.page,
             wiring.vault,
             caller.area_patterns,
             prefix=community or office,
             need=need,
+            household=household,
             after=unpack_cursor(cursor, tuple[UUID])[0] if cursor else None,
             limit=limit,
         )
         following = pack_cursor(found[-1].id) if len(found) == limit else None
-        return json_reply(ResidentPage([shown(resident) for resident in found], following))
-
-
-async def _one(wiring: Wiring, resident_id: UUID, caller: Caller) -> Resident:
-    found = await wiring.database.transact(lookup.residents, wiring.vault, [resident_id])
-    if not found or not caller.covers(found[0].community):
-        raise ResidentUnknown("id: no such resident in the caller's areas")
-    return found[0]
+        return json_reply(ResidentPage([shown(r, phones=False) for r in found], following))

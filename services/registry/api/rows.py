@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta, UnsetType
 
 from services.registry.domain.answers import RowAnswer
+from services.registry.domain.documents import Document, DocumentType
 from services.registry.domain.errors import BadDocument
-from services.registry.domain.residents import Document, DocumentType
 from shared.bodies import Rows
 from shared.errors import PermanentError, RuleError
 
@@ -35,6 +35,8 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: Reason | None = None
     changed: Sequence[str] = ()
     """Fields in which a resident on file differed from the row."""
+    doubts: Sequence[str] = ()
+    """Fields in which the resident now contradicts their own identity number."""
 
 
 class BatchAnswer(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ def answered(
             id=answer.id if answer.status != "rejected" else None,
             reason=Reason(**answer.reason.reason()) if answer.reason else None,
             changed=tuple(answer.changed),
+            doubts=tuple(answer.doubts),
         )
         for answer in answers
     }

@@ -20,3 +20,5 @@ class RowAnswer:
     reason: PermanentError | None = None
     changed: Sequence[str] = field(default=())
     """Fields in which a resident on file differed."""
+    doubts: Sequence[str] = field(default=())
+    """Fields in which the resident now contradicts their own identity number."""

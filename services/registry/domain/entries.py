@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.registry.domain.residents import Document
+from services.registry.domain.documents import Document
 from services.registry.domain.rounds import Round
 from shared.contracts.vocabulary import Channel, Outcome
 

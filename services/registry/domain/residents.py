@@ -3,58 +3,20 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
+from unicodedata import normalize
 from uuid import UUID, uuid4, uuid5
-
-from stdnum.iso7064 import mod_11_2
 
 from services.registry.domain.answers import RowAnswer
 from services.registry.domain.areas import is_unassigned, place
-from services.registry.domain.errors import BadDocument, IdentityConflict, ResidentUnknown
+from services.registry.domain.documents import Document, Sex
+from services.registry.domain.errors import IdentityConflict, ResidentUnknown
 from services.registry.domain.rounds import Round, time_where
 from shared.contracts.vocabulary import Need
 from shared.errors import Forbidden, ProblemError
 
 HOUSEHOLDS = UUID("6f1d8a52-5a0e-5c55-9f43-2f6a1f5d7c10")
 """Namespace of household ids: one door, one household."""
-
-DocumentType = Literal["cn_ric", "passport", "hk_macau_permit", "taiwan_permit", "other"]
-Sex = Literal["male", "female"]
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """An identity document, normalised: upper case, no spaces."""
-
-    type: DocumentType
-    number: str
-
-    @classmethod
-    def of(cls, kind: DocumentType, number: str) -> Self:
-        """Normalise and check a document.
-
-        Raises:
-            BadDocument: the number cannot be one of this type.
-
-        """
-        plain = "".join(number.split()).upper()
-        if kind == "cn_ric" and not _is_ric(plain):
-            raise BadDocument("id_document.number: not a valid resident identity number")
-        return cls(kind, plain)
-
-
-RIC_LENGTH = 18
-
-
-def _is_ric(number: str) -> bool:
-    """GB 11643: 6 digits of region (not judged), 8 of birth, 3 of order, ISO 7064 MOD 11-2."""
-    if len(number) != RIC_LENGTH or not number[:17].isascii() or not number[:17].isdigit():
-        return False
-    try:
-        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
-    except ValueError:
-        return False
-    return bool(mod_11_2.is_valid(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +66,15 @@ class Resident:
 
     @property
     def household(self) -> UUID:
-        """The household: everybody behind the same door (户)."""
-        behind = (self.community, self.building, self.unit, self.door)
+        """The household: everybody behind the same door (户).
+
+        Whoever has no door on file, or none in a known community (R5), is a household of their own:
+        nobody knows with whom they live, and strangers would share a tube (R7).
+        """
+        door = _folded(self.door)
+        if not door or is_unassigned(self.community):
+            return self.id
+        behind = (self.community, _folded(self.building), _folded(self.unit), door)
         return uuid5(HOUSEHOLDS, "\x1f".join(behind))
 
     def age(self, today: date) -> int | None:
@@ -130,6 +99,18 @@ class Resident:
         return replace(self, held=self.needs_now(now), turns_at=min(turns, default=None))
 
     @property
+    def doubts(self) -> list[str]:
+        """Name the fields that contradict the identity number.
+
+        Neither is taken for the wrong one: numbers are mistyped, and birth dates celebrated by the
+        moon are registered by the sun.
+        """
+        if self.document is None:
+            return []
+        said = ((name, getattr(self.document, name), getattr(self, name)) for name in IN_NUMBERS)
+        return [name for name, number, stated in said if number and stated and number != stated]
+
+    @property
     def on_the_roll(self) -> tuple[object, ...]:
         """What of a resident the account depends on."""
         return self.community, self.since, self.alive, self.held
@@ -137,6 +118,11 @@ class Resident:
     def differences(self, other: "Resident") -> list[str]:
         """Name the fields in which another record of the same person differs."""
         return [name for name in COMPARED if getattr(self, name) != getattr(other, name)]
+
+
+def _folded(part: str) -> str:
+    """Make parts of an address equal that are but typed differently."""
+    return "".join(normalize("NFKC", part).split()).casefold()
 
 
 COMPARED = (
@@ -155,6 +141,10 @@ COMPARED = (
     "alive",
 )
 """Fields whose change is a change of the resident; `since` only dates a move."""
+ADDRESS = {"community", "building", "unit", "door", "lat", "lon"}
+"""Fields that belong together: half of one address and half of another are no address."""
+IN_NUMBERS = ("birth_date", "sex")
+"""Fields that an identity number may contain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,25 +224,45 @@ class Register:
     def enter(self, draft: Draft) -> RowAnswer:
         """Match a row to a resident, or make a new one of it, and say what became of it."""
         try:
-            known = self._match(draft)
+            named = self._match(draft)
             stated = dict(draft.stated)
-            if "community" in stated or known is None:
+            if "community" in stated or named is None:
                 stated["community"] = place(
                     stated.get("community"), self._desk.areas, self._desk.home
                 )
-            if known is None:
-                return self._add(draft, stated)
-            return self._change(draft, stated, known)
+            if named is None:
+                return self._add(draft, _completed(stated))
+            known = self._kept(named)
+            return self._change(draft, _completed(self._news(stated, named, known), known), known)
         except ProblemError as reason:
             return RowAnswer(draft.ordinal, "rejected", draft.id, reason)
 
     def _match(self, draft: Draft) -> Resident | None:
-        by_id = draft.id if draft.id in self._by_id else None
-        by_document = self._by_document.get(draft.document) if draft.document else None
-        if by_id and by_document and by_id != by_document:
+        by_id = self._by_id.get(draft.id) if draft.id else None
+        owner = self._by_document.get(draft.document) if draft.document else None
+        by_document = self._by_id[owner] if owner else None
+        if by_id and by_document and self._kept(by_id) != self._kept(by_document):
             raise IdentityConflict("id_document: belongs to another resident than id")
-        found = by_id or by_document
-        return self._by_id[found] if found else None
+        return by_id or by_document
+
+    def _kept(self, named: Resident) -> Resident:
+        """Find the record that stands for a person whose records were merged."""
+        return self._by_id[named.merged_into] if named.merged_into else named
+
+    def _news(self, stated: dict[str, Any], named: Resident, known: Resident) -> Mapping[str, Any]:
+        """Leave out what a row about a record that was absorbed says as that record always did.
+
+        So a repeat stays a repeat (R19), and the next import of an old list undoes nothing. The
+        absorbed record keeps its document: either of the two finds the person.
+        """
+        if self._by_document.get(stated.get("document"), known.id) != known.id:  # type: ignore[arg-type]
+            del stated["document"]
+        if named is known:
+            return stated
+        news = {name for name in stated.keys() & COMPARED if stated[name] != getattr(named, name)}
+        if news & ADDRESS:
+            news |= ADDRESS | {"since"}
+        return {name: value for name, value in stated.items() if name in news}
 
     def _add(self, draft: Draft, stated: Mapping[str, Any]) -> RowAnswer:
         if "name" not in stated:
@@ -262,7 +272,7 @@ class Register:
         first = {"since": None, "noted_at": self._desk.noted_at}
         resident = Resident(id=draft.id or uuid4(), **{**stated, **first})
         self._keep(resident)
-        return RowAnswer(draft.ordinal, "accepted", resident.id)
+        return RowAnswer(draft.ordinal, "accepted", resident.id, doubts=resident.doubts)
 
     def _change(self, draft: Draft, stated: Mapping[str, Any], known: Resident) -> RowAnswer:
         changed = replace(known, **stated)
@@ -270,7 +280,7 @@ class Register:
         self._must_cover(known.community, changed.community)
         fields = known.differences(changed)
         if not fields:
-            return RowAnswer(draft.ordinal, "duplicate", known.id)
+            return RowAnswer(draft.ordinal, "duplicate", known.id, doubts=known.doubts)
         if "community" in fields:
             since = stated.get("since") or self._desk.moved_at(known, changed.community)
             changed = replace(changed, since=since, noted_at=self._desk.noted_at)
@@ -278,7 +288,7 @@ class Register:
         else:
             changed = replace(changed, since=known.since)
         self._keep(changed)
-        return RowAnswer(draft.ordinal, "accepted", known.id, changed=fields)
+        return RowAnswer(draft.ordinal, "accepted", known.id, changed=fields, doubts=changed.doubts)
 
     def _must_cover(self, *communities: str) -> None:
         if not any(self._desk.covers(community) for community in communities):
@@ -290,3 +300,18 @@ class Register:
         if resident.document:
             self._by_document[resident.document] = resident.id
         self._touched.add(resident.id)
+
+
+def _completed(stated: Mapping[str, Any], known: Resident | None = None) -> Mapping[str, Any]:
+    """Take from a stated identity number what neither the row nor the file says."""
+    document: Document | None = stated.get("document")
+    if document is None:
+        return stated
+    told = {
+        name: value
+        for name in IN_NUMBERS
+        if (value := getattr(document, name)) is not None
+        and name not in stated
+        and (known is None or getattr(known, name) is None)
+    }
+    return {**stated, **told}

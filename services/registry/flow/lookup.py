@@ -6,7 +6,9 @@ from uuid import UUID
 
 import asyncpg
 
-from services.registry.domain.residents import Document, Resident
+from services.registry.domain.documents import Document
+from services.registry.domain.errors import ResidentUnknown
+from services.registry.domain.residents import Resident
 from services.registry.store import residents as store
 from services.registry.store import results, rounds
 from services.registry.vault import Vault
@@ -14,9 +16,42 @@ from shared.auth import Caller
 from shared.database import Transaction
 
 
-async def residents(tx: Transaction, vault: Vault, ids: Sequence[UUID]) -> list[Resident]:
-    """Load residents by id; the unknown are left out."""
-    return await store.find(tx, vault, ids)
+async def read(
+    tx: Transaction, vault: Vault, caller: Caller, resident: UUID, now: datetime
+) -> Resident:
+    """Load a resident within the caller's areas; whoever is shown the phone is noted (R20).
+
+    Raises:
+        ResidentUnknown: there is none, or not there.
+
+    """
+    for found in await store.find(tx, vault, [resident]):
+        if caller.covers(found.community):
+            if sees_phones(caller):
+                await store.note(tx, caller.sub, "read", [resident], now)
+            return found
+    raise ResidentUnknown("id: no such resident in the caller's areas")
+
+
+async def must_know(tx: Transaction, caller: Caller, resident: UUID) -> None:
+    """Check that a resident is on file within the caller's areas.
+
+    Raises:
+        ResidentUnknown: they are not.
+
+    """
+    if not any(map(caller.covers, await store.communities(tx, [resident]))):
+        raise ResidentUnknown("id: no such resident in the caller's areas")
+
+
+async def changed(
+    tx: Transaction, vault: Vault, caller: Caller, resident: UUID, now: datetime
+) -> Resident:
+    """Load a resident whom the caller has just changed, also out of their areas."""
+    (found,) = await store.find(tx, vault, [resident])
+    if sees_phones(caller):
+        await store.note(tx, caller.sub, "read", [resident], now)
+    return found
 
 
 async def page(
@@ -26,11 +61,14 @@ async def page(
     *,
     prefix: str,
     need: str | None,
+    household: UUID | None,
     after: UUID | None,
     limit: int,
 ) -> list[Resident]:
     """Load a page of residents within some areas."""
-    ids = await store.page(tx, patterns, prefix=prefix, need=need, after=after, limit=limit)
+    ids = await store.page(
+        tx, patterns, prefix=prefix, need=need, household=household, after=after, limit=limit
+    )
     return await store.find(tx, vault, ids)
 
 
@@ -40,15 +78,19 @@ async def search(
     caller: Caller,
     *,
     document: Document | None,
-    phone: str | None,
+    phone: str,
     now: datetime,
 ) -> list[Resident]:
-    """Find residents within the caller's areas by document or phone, and note who looked (R20)."""
+    """Find residents within the caller's areas by document or phone, and note who looked (R20).
+
+    Either document of somebody whose records were merged finds the record that was kept.
+    """
     if document is not None:
         by_document = await store.identify(tx, vault, [document])
-        ids = list(by_document.values())
+        named = await store.find(tx, vault, by_document.values())
+        ids = [resident.merged_into or resident.id for resident in named]
     else:
-        ids = await store.search(tx, caller.area_patterns, "phone", phone)
+        ids = await store.by_phone(tx, caller.area_patterns, phone)
     found = [r for r in await store.find(tx, vault, ids) if caller.covers(r.community)]
     did = "search by document" if document else "search by phone"
     await store.note(tx, caller.sub, did, [resident.id for resident in found], now)
@@ -57,14 +99,41 @@ async def search(
 
 async def contacts(
     tx: Transaction, vault: Vault, caller: Caller, ids: Sequence[UUID], now: datetime
-) -> tuple[list[Resident], dict[str, str]]:
-    """Load contacts within the caller's areas, with names of communities, and note who asked."""
-    found = [r for r in await store.find(tx, vault, ids) if caller.covers(r.community)]
-    await store.note(tx, caller.sub, "contacts", [resident.id for resident in found], now)
-    areas = await rounds.areas(tx, sorted({resident.community for resident in found}))
+) -> tuple[dict[UUID, Resident], dict[str, str]]:
+    """Load contacts within the caller's areas, with names of communities, and note who asked.
+
+    Answers by the id that was asked for: a worklist may name a record that was merged since.
+    """
+    named = {resident.id: resident for resident in await store.find(tx, vault, ids)}
+    kept = {r.merged_into for r in named.values() if r.merged_into}
+    standing = named | {r.id: r for r in await store.find(tx, vault, kept - named.keys())}
+    found = {
+        asked: resident
+        for asked, record in named.items()
+        if caller.covers((resident := standing[record.merged_into or asked]).community)
+    }
+    did = "contacts" if sees_contacts(caller) else "masked contacts"
+    await store.note(tx, caller.sub, did, list(found), now)
+    areas = await rounds.areas(tx, sorted({resident.community for resident in found.values()}))
     return found, {area.code: area.name for area in areas}
 
 
-async def history(tx: Transaction, resident: UUID) -> list[asyncpg.Record]:
-    """Read a resident's samples with the released outcome of each (R10)."""
-    return await results.of_resident(tx, resident)
+def sees_phones(caller: Caller) -> bool:
+    """Say whether somebody works with the phone numbers of single residents: calls them."""
+    return caller.has("office", "system")
+
+
+def sees_contacts(caller: Caller) -> bool:
+    """Say whether somebody works with contacts: knocks at doors, or sends those who do."""
+    return caller.has("team", "office", "system")
+
+
+async def history(tx: Transaction, caller: Caller, resident: UUID) -> list[asyncpg.Record]:
+    """Read a resident's samples with the released outcome of each (R10), by all their records.
+
+    Raises:
+        ResidentUnknown: there is none, or not within the caller's areas.
+
+    """
+    await must_know(tx, caller, resident)
+    return await results.of_person(tx, await store.one_person(tx, resident))

@@ -1,13 +1,15 @@
 """Residents, as rows. Whoever changes a resident, or their account, locks their row first."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from services.registry.domain.residents import Document, NeedSpan, Resident
+from services.registry.domain.documents import Document
+from services.registry.domain.residents import NeedSpan, Resident
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -68,7 +70,10 @@ async def identify(
 async def load_for_change(
     tx: Transaction, vault: Vault, ids: Iterable[UUID], documents: Iterable[Document]
 ) -> list[Resident]:
-    """Lock and load the residents that a batch is about, by id or document, in order of ids."""
+    """Lock and load the residents that a batch is about, by id or document.
+
+    With records that were absorbed come those that were kept instead.
+    """
     by_index: Documents = {(doc.type, vault.index(doc)): doc for doc in documents}
     types, indexes = zip(*by_index, strict=True) if by_index else ((), ())
     found = await tx.rows(
@@ -79,13 +84,33 @@ async def load_for_change(
     )  # fmt: skip
     if not found:
         return []
-    rows = await tx.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1)"
-        " ORDER BY id FOR NO KEY UPDATE",
-        [row["id"] for row in found],
-    )
+    rows = await _loaded(tx, [row["id"] for row in found])
+    absent = {row["merged_into"] for row in rows if row["merged_into"]} - {r["id"] for r in rows}
+    if absent:
+        rows += await _loaded(tx, sorted(absent))
     spans = await _needs(tx, [row["id"] for row in rows])
     return [_resident(row, spans.get(row["id"], ()), by_index, vault) for row in rows]
+
+
+async def _loaded(tx: Transaction, ids: Sequence[UUID]) -> list[asyncpg.Record]:
+    return await tx.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM resident WHERE id = ANY ($1)"
+        " ORDER BY id FOR NO KEY UPDATE",
+        ids,
+    )
+
+
+async def as_once_filed(tx: Transaction, loaded: Sequence[Resident]) -> list[Resident]:
+    """Show records that were absorbed as they were before that: alive, if they were."""
+    absorbed = [resident.id for resident in loaded if resident.merged_into]
+    if not absorbed:
+        return list(loaded)
+    rows = await tx.rows(
+        "SELECT absorbed, alive FROM merge WHERE absorbed = ANY ($1) AND undone_at IS NULL",
+        absorbed,
+    )
+    alive: dict[UUID, bool] = dict(map(tuple, rows))
+    return [replace(r, alive=alive.get(r.id, r.alive)) for r in loaded]
 
 
 async def find(tx: Transaction, vault: Vault, ids: Iterable[UUID]) -> list[Resident]:
@@ -98,15 +123,33 @@ async def find(tx: Transaction, vault: Vault, ids: Iterable[UUID]) -> list[Resid
     return [_resident(row, spans.get(row["id"], ()), {}, vault) for row in rows]
 
 
-async def search(
-    tx: Transaction, patterns: Sequence[str], where: str, value: object, limit: int = 100
+async def communities(tx: Transaction, ids: Sequence[UUID]) -> list[str]:
+    """Read where residents live, in no order."""
+    rows = await tx.rows("SELECT community FROM resident WHERE id = ANY ($1)", ids)
+    return [row["community"] for row in rows]
+
+
+async def by_phone(
+    tx: Transaction, patterns: Sequence[str], phone: str, limit: int = 100
 ) -> list[UUID]:
-    """Find ids of residents within some areas by one column; `where` is ours, never a caller's."""
+    """Find whom a phone number belongs to, within some areas, by either record of a person."""
     rows = await tx.rows(
-        f"SELECT id FROM resident WHERE community LIKE ANY ($1) AND {where} = $2"
-        " ORDER BY id LIMIT $3",
-        patterns, value, limit,
+        "SELECT DISTINCT kept.id FROM resident r"
+        " JOIN resident kept ON kept.id = coalesce(r.merged_into, r.id)"
+        " WHERE r.phone = $2 AND kept.community LIKE ANY ($1) ORDER BY kept.id LIMIT $3",
+        patterns, phone, limit,
     )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def one_person(tx: Transaction, resident: UUID) -> list[UUID]:
+    """List the records of one person: the one that is kept, and those merged into it."""
+    rows = await tx.rows(
+        "WITH kept AS (SELECT coalesce(merged_into, id) AS id FROM resident WHERE id = $1)"
+        " SELECT r.id FROM resident r, kept WHERE r.id = kept.id"
+        " UNION SELECT r.id FROM resident r, kept WHERE r.merged_into = kept.id",
+        resident,
+    )
     return [row["id"] for row in rows]
 
 
@@ -116,15 +159,24 @@ async def page(
     *,
     prefix: str,
     need: str | None,
+    household: UUID | None,
     after: UUID | None,
     limit: int,
 ) -> list[UUID]:
-    """List ids of residents within some areas, under a prefix, with a need, after a resident."""
+    """List ids of residents within some areas, under a prefix, with a need, after a resident.
+
+    Records that were merged into others are left out.
+    """
+    # What is not asked for is not in the statement, so that its plan uses the index of what is.
+    asked: list[tuple[str, object]] = [
+        ("community LIKE ANY ({})", patterns), ("community LIKE {} || '%'", prefix or None),
+        ("{} = ANY (needs)", need), ("household = {}", household), ("id > {}", after),
+    ]  # fmt: skip
+    given = [(condition, value) for condition, value in asked if value is not None]
+    where = " AND ".join(condition.format(f"${n}") for n, (condition, _) in enumerate(given, 2))
     rows = await tx.rows(
-        "SELECT id FROM resident WHERE community LIKE ANY ($1) AND community LIKE $2 || '%'"
-        " AND ($3::text IS NULL OR $3 = ANY (needs)) AND ($4::uuid IS NULL OR id > $4)"
-        " ORDER BY id LIMIT $5",
-        patterns, prefix, need, after, limit,
+        f"SELECT id FROM resident WHERE merged_into IS NULL AND {where} ORDER BY id LIMIT $1",
+        limit, *(value for _, value in given),
     )  # fmt: skip
     return [row["id"] for row in rows]
 

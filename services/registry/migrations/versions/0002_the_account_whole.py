@@ -57,6 +57,8 @@ def upgrade() -> None:
         comment="Needs the kept record has by a merge: as they became, and as it had them before",
     )
     op.create_index("resident_household", "resident", ["household", "id"])
+    # Doors that nobody knows are no household: those behind them are one each.
+    op.execute("UPDATE resident SET household = id WHERE door = '' OR community LIKE '%000'")
 
     # --- the clock ---
     op.add_column("resident", sa.Column("needs_turn_at", sa.DateTime(timezone=True)))
