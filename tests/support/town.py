@@ -8,7 +8,7 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,7 +103,9 @@ class Town:
             for consumer in consumers.values():
                 while await consumer.sweep():
                     moved = True
-            moved |= bool(await dispatch_worker.keep_house(self.apps["dispatch"].state.wiring))
+            registry, dispatch = (self.apps[name].state.wiring for name in ("registry", "dispatch"))
+            moved |= bool(await registry.timekeeper.keep(datetime.now(UTC)))
+            moved |= bool(await dispatch_worker.keep_house(dispatch))
 
     def headers(self, *roles: str, areas: Iterable[str] = (DISTRICT,), **claims: Any) -> JSON:
         """Headers of somebody with these roles and areas."""
@@ -248,40 +250,70 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What a town is built on: its databases and keys. It may be built more than once."""
+
+    issuer: Issuer
+    keys_file: Path
+    token_file: Path
+    databases: dict[str, str]
+
+    def apps(self) -> tuple[dict[str, FastAPI], dict[str, Switch]]:
+        """Make the three applications, and the lines between them."""
+        common: JSON = {
+            "jwks": str(self.issuer.jwks),
+            "service_token_file": self.token_file,
+            "kafka_bootstrap": "",
+        }
+        urls = self.databases
+        switches = {name: Switch() for name in ("registry", "dispatch")}
+        apps = {
+            "registry": registry_app.create_app(
+                RegistrySettings(**common, database_url=urls["registry"], keys_file=self.keys_file),
+                transports=switches,
+            ),
+            "dispatch": dispatch_app.create_app(
+                DispatchSettings(**common, database_url=urls["dispatch"]), transports=switches
+            ),
+            "reporting": reporting_app.create_app(
+                ReportingSettings(**common, database_url=urls["reporting"]), transports=switches
+            ),
+        }
+        for name, switch in switches.items():
+            switch.app = apps[name]
+        return apps, switches
+
+    @asynccontextmanager
+    async def town(self) -> AsyncIterator[Town]:
+        """Open a town, with its areas on file."""
+        apps, switches = self.apps()
+        async with AsyncExitStack() as stack:
+            clients = {}
+            for name, app in apps.items():
+                await stack.enter_async_context(app.router.lifespan_context(app))
+                clients[name] = await stack.enter_async_context(
+                    httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{name}")
+                )
+            town = Town(**clients, apps=apps, switches=switches, issuer=self.issuer)
+            areas = await town.registry.put(
+                "/v1/areas:batch", json=AREAS, headers=town.headers("district")
+            )
+            assert areas.is_success, areas.text
+            yield town
+
+
 @pytest.fixture
-async def town(
-    issuer: Issuer, database_url: DatabaseUrl, keys_file: Path, tmp_path: Path
-) -> AsyncIterator[Town]:
-    """A town with its areas on file."""
+def ground(issuer: Issuer, database_url: DatabaseUrl, keys_file: Path, tmp_path: Path) -> Ground:
+    """Fresh databases for a town."""
     token = tmp_path / "service.token"
     token.write_text(issuer.token("system", areas=["41"], sub="service", ttl=3600))
-    common: JSON = {"jwks": str(issuer.jwks), "service_token_file": token, "kafka_bootstrap": ""}
-    switches = {name: Switch() for name in ("registry", "dispatch")}
-    apps = {
-        "registry": registry_app.create_app(
-            RegistrySettings(**common, database_url=database_url("registry"), keys_file=keys_file),
-            transports=switches,
-        ),
-        "dispatch": dispatch_app.create_app(
-            DispatchSettings(**common, database_url=database_url("dispatch")), transports=switches
-        ),
-        "reporting": reporting_app.create_app(
-            ReportingSettings(**common, database_url=database_url("reporting")),
-            transports=switches,
-        ),
-    }
-    for name, switch in switches.items():
-        switch.app = apps[name]
-    async with AsyncExitStack() as stack:
-        clients = {}
-        for name, app in apps.items():
-            await stack.enter_async_context(app.router.lifespan_context(app))
-            clients[name] = await stack.enter_async_context(
-                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{name}")
-            )
-        town = Town(**clients, apps=apps, switches=switches, issuer=issuer)
-        areas = await town.registry.put(
-            "/v1/areas:batch", json=AREAS, headers=town.headers("district")
-        )
-        assert areas.is_success, areas.text
+    services = ("registry", "dispatch", "reporting")
+    return Ground(issuer, keys_file, token, {name: database_url(name) for name in services})
+
+
+@pytest.fixture
+async def town(ground: Ground) -> AsyncIterator[Town]:
+    """A town with its areas on file."""
+    async with ground.town() as town:
         yield town

@@ -1,52 +1,46 @@
-"""A stated reason not to be tested is filed, or revoked. It is shown, never hidden (R2)."""
+"""Stated reasons not to be tested are filed, or revoked. They are shown, never hidden (R2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.registry.domain.answers import RowStatus
-from services.registry.domain.entries import Exclusion
-from services.registry.domain.errors import (
-    ExclusionUnknown,
-    ResidentUnknown,
-    RoundNotOpen,
-)
-from services.registry.domain.rounds import Round
+import asyncpg
+
+from services.registry.domain.answers import RowAnswer, RowStatus
+from services.registry.domain.errors import ExclusionUnknown, ResidentUnknown, RoundNotOpen
+from services.registry.domain.exclusions import Exclusion, Filing
 from services.registry.flow.settle import settle
-from services.registry.store import locks, residents, results, rounds
+from services.registry.store import exclusions, locks, residents, results, rounds
 from shared.database import Transaction
-from shared.errors import IdReused
 
 
 async def exclude(
-    tx: Transaction, filed: Exclusion, covers: Callable[[str], bool], now: datetime
-) -> RowStatus:
-    """File an exclusion for one person in one round, also before it opens.
+    tx: Transaction, rows: Sequence[Exclusion], covers: Callable[[str], bool], now: datetime
+) -> list[RowAnswer]:
+    """File exclusions of any number of people and rounds, also before they open; answer each (R21).
+
+    A bad row never fails its neighbours, and rejections are not remembered.
 
     Args:
         tx: the transaction
-        filed: the exclusion
-        covers: says whether whoever files it answers for a community
+        rows: the exclusions
+        covers: says whether whoever files them answers for a community
         now: the time
 
-    Raises:
-        RoundUnknown, RoundNotOpen, ResidentUnknown
-        IdReused: the id came before for something else.
-
     """
-    where = await _take_round(tx, filed.round)
-    await _take_resident(tx, filed.resident, covers)
-    if not await results.claim(tx, [(filed.id, "E", filed.digest, filed.round)]):
-        known = await results.known(tx, [filed.id])
-        if known[filed.id] != ("E", filed.digest):
-            raise IdReused("id: came before with other content")
-        return "duplicate"
-    _must_take(where)
-    await results.add_exclusion(
-        tx, (filed.id, filed.round, filed.resident, filed.reason, filed.filed_by, now)
-    )
-    await _settle(tx, where, filed.resident)
-    return "accepted"
+    named = list({row.round for row in rows})
+    # Rounds that exist only: a file of made-up ids must not use up the server's locks.
+    await locks.share_rounds(tx, await rounds.find(tx, named))
+    on_file = await residents.lock(tx, (row.resident for row in rows))
+    people = {known: who.id for known, who in on_file.items() if covers(who.community)}
+    filing = Filing(rows, await rounds.find(tx, named), people)
+    free = await results.claim(tx, filing.claims())
+    filing.match(free, await results.known(tx, filing.unclaimed(free)))
+
+    await exclusions.add(tx, filing.rows(now))
+    for where, touched in filing.touched():
+        await settle(tx, where, touched)
+    return filing.answers()
 
 
 async def revoke(
@@ -58,36 +52,44 @@ async def revoke(
         ExclusionUnknown, RoundNotOpen, ResidentUnknown
 
     """
-    filed = await results.find_exclusion(tx, exclusion_id)
+    filed = await exclusions.find(tx, exclusion_id)
     if filed is None:
         raise ExclusionUnknown("id: no such exclusion")
-    where = await _take_round(tx, filed["round"])
-    await _take_resident(tx, filed["resident"], covers)
-    if not await results.revoke(tx, exclusion_id, who, now):
+    await locks.share_rounds(tx, [filed["round"]])
+    where = await rounds.load(tx, filed["round"])
+    # Whoever was named stays so; the record that stands for them now is the one it is filed under.
+    person = (await residents.lock(tx, [filed["named"]])).get(filed["named"])
+    if person is None or not covers(person.community):
+        raise ResidentUnknown("resident: not on file in the caller's areas")
+    if not await exclusions.revoke(tx, exclusion_id, who, now):
         return "duplicate"
-    _must_take(where)
-    await _settle(tx, where, filed["resident"])
+    # Asked last: what was revoked in time is a duplicate for ever after.
+    if where.state == "sealed":
+        raise RoundNotOpen("round_id: the round is sealed")
+    if where.state != "draft":
+        await settle(tx, where, [person.id])
     return "accepted"
 
 
-async def _take_round(tx: Transaction, round_id: UUID) -> Round:
-    await locks.share_rounds(tx, [round_id])
-    return await rounds.load(tx, round_id)
+async def page(
+    tx: Transaction,
+    round_id: UUID,
+    patterns: Sequence[str],
+    *,
+    prefix: str,
+    reason: str | None,
+    revoked: bool,
+    after: tuple[UUID, UUID] | None,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Read a page of a round's exclusions within some areas.
 
+    Raises:
+        RoundUnknown: there is none of this id.
 
-def _must_take(where: Round) -> None:
-    # Asked last: what was filed in time is a duplicate for ever after.
-    if where.state == "sealed":
-        raise RoundNotOpen("round_id: the round is sealed")
-
-
-async def _take_resident(tx: Transaction, resident: UUID, covers: Callable[[str], bool]) -> None:
-    found = (await residents.lock(tx, [resident])).get(resident)
-    if found is None or not covers(found.community):
-        raise ResidentUnknown("resident: not on file in the caller's areas")
-
-
-async def _settle(tx: Transaction, where: Round, resident: UUID) -> None:
-    # A draft has no account yet; opening it settles the exclusions that stand by then.
-    if where.state != "draft":
-        await settle(tx, where, [resident])
+    """
+    await rounds.load(tx, round_id)
+    return await exclusions.page(
+        tx, round_id, patterns, prefix=prefix, reason=reason, revoked=revoked, after=after,
+        limit=limit,
+    )  # fmt: skip

@@ -42,9 +42,8 @@ async def turn_for(tx: Transaction, vault: Vault, opening: Round, now: datetime)
     """
     under_way = await rounds.listed(tx, "open")
     await locks.share_rounds(tx, [where.id for where in under_way])
+    await _forget(tx, opening, now)
     clocks = drilled([*await rounds.listed(tx, "open"), opening], now)
-    if not clocks.keys().isdisjoint(opening.offices):
-        await _forget(tx, opening, clocks, now)
     while await _turn(tx, vault, under_way, clocks, now, opening.offices):
         pass
 
@@ -54,9 +53,7 @@ async def turn_after(tx: Transaction, closed: Round, now: datetime) -> None:
 
     That is done when needs are turned next. The caller owns the residents' lock and the round's.
     """
-    if closed.manual_clock:
-        others = [where for where in await rounds.listed(tx, "open") if where.id != closed.id]
-        await _forget(tx, closed, drilled(others, now), now)
+    await _forget(tx, closed, now)
 
 
 async def _turn(
@@ -76,8 +73,12 @@ async def _turn(
     return len(due)
 
 
-async def _forget(
-    tx: Transaction, where: Round, clocks: Mapping[str, datetime], now: datetime
-) -> None:
-    """Take everything that has a beginning or an end for due, whichever clock holds there."""
-    await residents.make_due(tx, where.offices, min([now, *clocks.values()]))
+async def _forget(tx: Transaction, where: Round, now: datetime) -> None:
+    """Take every beginning and end for due, where a drill's clock begins or ceases to hold.
+
+    Time may stand still or go back there; wherever else it only runs on.
+    """
+    concerned = [*await rounds.listed(tx, "open"), where]
+    if not drilled(concerned, now).keys().isdisjoint(where.offices):
+        clocks = (other.clock_at for other in concerned if other.clock_at)
+        await residents.make_due(tx, where.offices, min([now, *clocks]))

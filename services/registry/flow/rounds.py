@@ -13,7 +13,7 @@ from services.registry.domain.errors import NumberTaken, RoundsOverlap
 from services.registry.domain.rounds import Round
 from services.registry.flow import needs
 from services.registry.flow.settle import announce, settle
-from services.registry.store import account, locks, residents, results, rounds
+from services.registry.store import account, exclusions, locks, residents, rounds
 from services.registry.vault import Vault
 from shared.database import Transaction
 from shared.errors import IdReused
@@ -75,7 +75,7 @@ async def open_round(tx: Transaction, vault: Vault, round_id: UUID, now: datetim
     special = await account.enter_special(tx, opened)
     announce(tx, messages.round_opened(opened, await account.rolls(tx, opened), special))
     announce(tx, messages.roll_changed(opened, special))
-    if standing := await results.excluded(tx, round_id):
+    if standing := await exclusions.standing(tx, round_id):
         await residents.lock(tx, standing)
         await settle(tx, opened, standing)
     return opened
