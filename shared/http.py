@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from operator import attrgetter, itemgetter
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ CHECK_SECONDS = 2.0
 REQUEST_ID = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_PARAMETER = re.compile(r"\{[^}]*\}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ANSWER = 499
 """As nginx has it: the asker went away before there was an answer."""
@@ -204,10 +206,17 @@ class AccessError(LastmetreError):
 class _Door(NamedTuple):
     template: str
     roles: AbstractSet[str]
+    place: int = 0
+    """In the order of the router."""
+    via_get: bool = False
+    """HEAD, for a route that knows GET only."""
 
 
 class _Doors:
     """All routes, found the way the router finds them: in their order, the first that matches.
+
+    A path belongs to the template that says most of it: `/rounds/{id}:open` is not a round with an
+    odd id, and whoever reads it is told which methods it takes.
 
     Args:
         paths: (method, path template) of every route, in order
@@ -217,13 +226,22 @@ class _Doors:
 
     def __init__(self, paths: Sequence[tuple[str, str]], access: Access) -> None:
         _check_access(paths, access)
-        self._ordered: list[tuple[re.Pattern[str], dict[str, _Door]]] = []
-        for method, template in paths:
-            pattern, _, _ = compile_path(template)
-            self._ordered.append((pattern, {method: _Door(template, access[method, template])}))
+        by_template: dict[str, dict[str, _Door]] = {}
+        for place, (method, template) in enumerate(paths):
+            doors = by_template.setdefault(template, {})
+            doors[method] = _Door(template, access[method, template], place)
+            if method == "GET":
+                doors.setdefault("HEAD", doors["GET"]._replace(via_get=True))
+        self._ordered = [
+            (compile_path(template)[0], len(_PARAMETER.sub("", template)), doors)
+            for template, doors in by_template.items()
+        ]
         # Paths without parameters, the busiest among them, need no search.
         self._fixed = {
-            (method, path): self._search(method, path) for method, path in paths if "{" not in path
+            (method, path): self._search(method, path)
+            for path, doors in by_template.items()
+            for method in doors
+            if "{" not in path
         }
 
     def find(self, method: str, path: str) -> _Door:
@@ -237,15 +255,15 @@ class _Doors:
         return self._fixed.get((method, path)) or self._search(method, path)
 
     def _search(self, method: str, path: str) -> _Door:
-        allowed: set[str] = set()
-        for pattern, doors in self._ordered:
-            if pattern.match(path):
-                if method in doors:
-                    return doors[method]
-                allowed |= doors.keys()
-        if allowed:
-            raise WrongMethod(", ".join(sorted(allowed)))
-        raise NotFound("there is no such path")
+        matching = [(said, doors) for pattern, said, doors in self._ordered if pattern.match(path)]
+        if not matching:
+            raise NotFound("there is no such path")
+        _, meant = max(matching, key=itemgetter(0))
+        if method not in meant:
+            raise WrongMethod(", ".join(sorted(meant)))
+        # The roles are those of the route that the router takes, and that is the first.
+        candidates = [doors[method] for _, doors in matching if method in doors]
+        return min(candidates, key=attrgetter("place"))
 
 
 def _check_access(paths: Iterable[tuple[str, str]], access: Access) -> None:
@@ -316,7 +334,7 @@ class _FrontDoor:
             if PUBLIC.isdisjoint(door.roles):
                 scope[CALLER] = await self._admit(headers, door)
             counted = self._counted(headers, receive)
-            await self._app(scope, counted, visit.send)
+            await self._app(_as_get(scope, door), counted, visit.send)
         except asyncio.CancelledError:
             # The drain is over. Who is still waiting may ask another process.
             if not visit.status:
@@ -366,6 +384,11 @@ class _FrontDoor:
         seen.observe(seconds)
         log = self._log.error if status >= _SERVER_ERROR else self._log.debug
         log("http_request", method=known, route=door.template, status=status, seconds=seconds)
+
+
+def _as_get(scope: Scope, door: _Door) -> Scope:
+    """Let HEAD be answered as GET is (RFC 9110, 9.3.2); the server leaves the body out."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" and door.via_get else scope
 
 
 class _Counted:

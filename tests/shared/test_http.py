@@ -175,6 +175,23 @@ async def test_the_door_and_the_router_agree_on_which_route_it_is(issuer: Issuer
             assert logs[-1]["route"] == answer.json(), path
 
 
+async def test_a_path_is_that_of_the_template_that_says_most_of_it(
+    client: httpx.AsyncClient,
+) -> None:
+    """`GET /v1/boxes/7:seal` does not read a box of that name."""
+    answer = await client.get("/v1/boxes/7:seal")
+    problem(answer, 405, "wrong-method")
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_head_is_answered_as_get_without_the_body(client: httpx.AsyncClient) -> None:
+    told = await client.get("/v1/boxes/7/tubes")
+    answer = await client.head("/v1/boxes/7/tubes")
+    assert (answer.status_code, answer.content) == (200, b"")
+    for name in ("content-type", "content-length"):
+        assert answer.headers[name] == told.headers[name]
+
+
 # --- problems ---
 
 
@@ -183,7 +200,7 @@ async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient)
     problem(await client.get("/v1/boxes/7/"), 404, "not-found")
     answer = await client.delete("/v1/boxes/7")
     problem(answer, 405, "wrong-method")
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
     problem(await client.get("/files/none.txt"), 404, "not-found")
     assert (await client.get("/files/toy.py")).status_code == 200
 
