@@ -45,8 +45,6 @@ TABLE_WIDTH = 110
 VISITS_PER_HOUR = timedelta(hours=1) // VISIT
 REFERRED_FOR = timedelta(hours=3)
 CONFLICT = 409
-DESKS = 6
-"""Where exclusions are filed, one after the other."""
 LOOK_AGAIN = 0.3
 PATIENCE = 20.0
 """Seconds a service may be away before the demo gives up."""
@@ -306,19 +304,16 @@ class Day:
 
     async def _exclude(self) -> None:
         """File the exclusions with their reasons; an excluded person gets no visit."""
-        filing = iter(self.script.exclusions)
-
-        async def desk() -> None:
-            for person, reason in filing:
-                exclusion = {
-                    "id": str(uuid5(NAMESPACE_DNS, f"{self.round_.id}:{person.id}:exclusion")),
-                    "round_id": self.round_.id,
-                    "resident": {"id": person.id},
-                    "reason": reason,
-                }
-                await self.office.post("/v1/exclusions", exclusion)
-
-        await _together(desk() for _ in range(DESKS))
+        rows = [
+            {
+                "id": str(uuid5(NAMESPACE_DNS, f"{self.round_.id}:{person.id}:exclusion")),
+                "round_id": self.round_.id,
+                "resident": {"id": person.id},
+                "reason": reason,
+            }
+            for person, reason in self.script.exclusions
+        ]
+        await _send(self.office, "/v1/exclusions:batch", rows)
 
     async def _sites(self, begin: datetime, end: datetime) -> None:
         swabs = [swab for swab in self.script.taken(begin, end) if swab.channel == "site"]
