@@ -17,10 +17,12 @@ import msgspec
 
 from services.registry import messages
 from services.registry.domain.areas import Area
-from services.registry.domain.entries import Entry, Exclusion
+from services.registry.domain.entries import Entry
+from services.registry.domain.exclusions import Exclusion
+from services.registry.domain.merging import Merge
 from services.registry.domain.residents import Draft, NeedSpan
 from services.registry.domain.rounds import Round
-from services.registry.flow import exclusions, field, residents, results, rounds
+from services.registry.flow import exclusions, field, merging, residents, results, rounds
 from services.registry.store import account
 from services.registry.vault import Vault
 from shared.contracts.dispatch import HandChange, HandsChanged
@@ -52,7 +54,7 @@ PEOPLE = [UUID(int=n + 1) for n in range(4)]
 ROUNDS = [UUID(int=n + 0x100) for n in range(2)]
 FACTS = (
     "submission", "sample", "report", "exclusion", "hand", "roll_state", "residence_past",
-    "resident_need", "resident", "population",
+    "resident_need", "resident", "population", "merge", "merge_need",
 )  # fmt: skip
 
 
@@ -154,6 +156,21 @@ class Hand:
 
 
 @dataclass(frozen=True)
+class Absorb:
+    """Two records turn out to be one person; `into` is kept."""
+
+    who: int
+    into: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """They do not: the merge that absorbed somebody is undone."""
+
+    who: int
+
+
+@dataclass(frozen=True)
 class Open:
     """A round opens."""
 
@@ -176,7 +193,7 @@ class Seal:
 
 Step = (
     Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand
-    | Open | Close | Seal
+    | Absorb | Part | Open | Close | Seal
 )  # fmt: skip
 
 
@@ -191,6 +208,16 @@ class Swabbed:
     number: int
     standing: UUID | None
     """The released report that stands."""
+
+
+@dataclass(frozen=True)
+class Absorbed:
+    """A record that was merged into another."""
+
+    merge: UUID
+    into: int
+    gained: frozenset[str]
+    """The needs that the other one has by it."""
 
 
 class Books:
@@ -232,6 +259,7 @@ class Books:
         self._state = ["draft", "draft"]
         self._swabs: list[Swabbed] = []
         self._sent: list[Entry] = []
+        self._merges: dict[int, Absorbed] = {}
         self._filed: list[tuple[UUID, int, list[object]]] = []
         self._revisions: Counter[tuple[int, int]] = Counter()
         self._announced.clear()
@@ -251,7 +279,7 @@ class Books:
             Lives: self._lives, Needs: self._changes, Life: self._changes, Swabs: self._swab,
             Report: self._report, Void: self._void, Again: self._again, Exclude: self._exclude,
             Revoke: self._revoke, Hand: self._hand, Open: self._turn, Close: self._turn,
-            Seal: self._turn,
+            Seal: self._turn, Absorb: self._absorb, Part: self._part,
         }  # fmt: skip
 
     async def _again(self, _step: Again) -> None:
@@ -275,7 +303,9 @@ class Books:
         if person is None:
             self._people[step.who] = model.Person([(float("-inf"), community)])
         elif person.homes[-1][1] != community:
-            person.homes.append((self._since(step, person, community), community))
+            kept = self._kept(step.who)
+            if kept.homes[-1][1] != community:
+                kept.homes.append((self._since(step, kept, community), community))
 
     def _since(self, step: Lives, person: model.Person, community: str) -> float:
         if step.since is not None:
@@ -299,10 +329,47 @@ class Books:
         if isinstance(step, Needs):
             spans = tuple(NeedSpan(code) for code in sorted(step.needs))
             await self._register(step.who, needs=spans)
-            person.needs = step.needs
+            if step.needs != person.needs:
+                self._kept(step.who).needs = step.needs
         else:
             await self._register(step.who, alive=step.alive)
-            person.alive = step.alive
+            if step.alive != person.alive:
+                self._kept(step.who).alive = step.alive
+
+    def _kept(self, who: int) -> model.Person:
+        """Whom a row about somebody is about, once it says what their own record did not."""
+        return self._people[self._merges[who].into if who in self._merges else who]
+
+    async def _absorb(self, step: Absorb) -> None:
+        kept_by = {merge.into for merge in self._merges.values()}
+        if not {step.who, step.into} <= self._people.keys() - self._merges.keys():
+            return
+        if step.who == step.into or step.who in kept_by:
+            return
+        asked = Merge(
+            self._id(), PEOPLE[step.who], PEOPLE[step.into], "office", datetime.now(UTC)
+        )
+        for _ in range(2):  # the second time it is a repeat
+            await self._database.transact(merging.merge, self._vault, asked, lambda _: True)
+        absorbed, kept = self._people[step.who], self._people[step.into]
+        self._merges[step.who] = Absorbed(asked.id, step.into, absorbed.needs - kept.needs)
+        kept.needs |= absorbed.needs
+        kept.records = (kept.records or frozenset({step.into})) | {step.who}
+        absorbed.records = frozenset()
+
+    async def _part(self, step: Part) -> None:
+        merged = self._merges.pop(step.who, None)
+        if merged is None:
+            return
+        for _ in range(2):
+            await self._database.transact(
+                merging.undo, self._vault, merged.merge, "office", lambda _: True,
+                datetime.now(UTC),
+            )  # fmt: skip
+        absorbed, kept = self._people[step.who], self._people[merged.into]
+        kept.needs -= merged.gained
+        kept.records = (kept.records or frozenset()) - {step.who}
+        absorbed.records = frozenset({step.who})
 
     async def _enter(self, *entries: Entry) -> Sequence[Any]:
         numbered = [replace(entry, ordinal=n) for n, entry in enumerate(entries)]
@@ -367,11 +434,13 @@ class Books:
     async def _exclude(self, step: Exclude) -> None:
         if step.who not in self._people or self._state[step.number] == "sealed":
             return
-        filed = Exclusion(self._id(), ROUNDS[step.number], PEOPLE[step.who], step.reason, "office")
-        status = await self._database.transact(
-            exclusions.exclude, filed, lambda _: True, datetime.now(UTC)
+        filed = Exclusion(
+            0, self._id(), ROUNDS[step.number], PEOPLE[step.who], step.reason, "office"
         )
-        assert status == "accepted"
+        (answer,) = await self._database.transact(
+            exclusions.exclude, [filed], lambda _: True, datetime.now(UTC)
+        )
+        assert answer.status == "accepted"
         row: list[object] = [step.who, step.reason, True]
         self._model[step.number].exclusions.append(row)
         self._filed.append((filed.id, step.number, row))

@@ -1,7 +1,7 @@
 """The account as its rules tell it, without a database: no row, no revision and no message."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Figures = dict[str, dict[str, int]]
 
@@ -13,6 +13,8 @@ class Person:
     homes: list[tuple[float, str]]
     needs: frozenset[str] = frozenset()
     alive: bool = True
+    records: frozenset[int] | None = None
+    """Whose facts are theirs: their own, unless records were merged; the absorbed has none."""
 
     def stays(self) -> list[tuple[float, float, str]]:
         """Where they lived, from and until when: what is noted later overlays what was before."""
@@ -55,8 +57,9 @@ class Round:
         if self.final is not None:
             return self.final
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for who in people:
-            person = (people if self.members is None else self.members).get(who, Person([]))
+        for who, now in people.items():
+            then = now if self.members is None else self.members.get(who, Person([]))
+            person = replace(then, records=now.records)
             community, cells = self._standing(who, person)
             counts[community].update(cells)
             for need in person.needs if "roll" in cells else ():
@@ -68,7 +71,8 @@ class Round:
         return not {"unaccounted", "in_hand"}.isdisjoint(self._standing(who, person)[1])
 
     def _standing(self, who: int, person: Person) -> tuple[str, list[str]]:
-        mine = [sample for sample in self.samples if sample.who == who and not sample.void]
+        records = {who} if person.records is None else person.records
+        mine = [sample for sample in self.samples if sample.who in records and not sample.void]
         if mine:
             first = min(mine, key=lambda sample: sample.at)
             for _, until, community in person.stays():
@@ -77,10 +81,10 @@ class Round:
                     return community, ["roll", "sampled", f"channel.{first.channel}", *resulted]
             return first.community or self.offices[0][:6] + "000000", ["visitors"]
         home = person.homes[-1][1] if person.homes else ""
-        if not person.alive or not home.startswith(self.offices):
+        if not records or not person.alive or not home.startswith(self.offices):
             return home, []
         for excluded, reason, stands in self.exclusions:
-            if excluded == who and stands:
+            if excluded in records and stands:
                 return home, ["roll", "excluded", f"excluded.{reason}"]
         if kind := self.hands.get(who):
             return home, ["roll", "in_hand", f"in_hand.{kind}"]
