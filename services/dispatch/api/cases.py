@@ -5,10 +5,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from services.dispatch.api.common import (
     Body,
+    Moment,
     OfficeQuery,
     Reply,
     ResidentId,
@@ -66,7 +67,7 @@ class ReferIn(DecisionIn):
     """Where the person is to be tested, and by when (督促到点检测)."""
 
     site: str = Field(min_length=1, max_length=64)
-    until: AwareDatetime
+    until: Moment
 
     def decision(self, verb: Verb) -> Decision:
         """Read it, with the time in UTC: the same moment said otherwise is the same decision."""

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from services.dispatch import clients
 from services.dispatch.api.cases import HandOut
-from services.dispatch.api.common import Body, Reply, TeamId, WiringDep
+from services.dispatch.api.common import Body, Moment, Reply, TeamId, WiringDep
 from services.dispatch.domain import Member, MemberRole, Team
 from services.dispatch.flow import lists, teams
 from shared.auth import CallerDep
@@ -32,8 +32,8 @@ class MemberBody(Body):
 class ShiftBody(Body):
     """When a team works. In rounds with a manual clock, by that clock."""
 
-    starts: AwareDatetime
-    until: AwareDatetime
+    starts: Moment
+    until: Moment
 
     @model_validator(mode="after")
     def _in_order(self) -> "ShiftBody":
@@ -51,11 +51,11 @@ class TeamIn(Body):
     """Codes of offices or communities it works in, or starts of such codes."""
     members: list[MemberBody] = Field(default=[], max_length=100)
     shift: ShiftBody
-    capacity: int = Field(40, ge=0, le=10_000)
+    capacity: int = Field(40, ge=0, le=10_000, strict=True)
     """Visits it can take in one shift."""
-    active: bool = True
+    active: StrictBool = True
     """False: it dropped out; what it had in hand waits for another team."""
-    serves_quarantine: bool = False
+    serves_quarantine: StrictBool = False
     """It is one of those for quarantined homes, where the policy wants separate teams (R17)."""
 
     @model_validator(mode="after")

@@ -5,9 +5,17 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field, StrictBool
 
-from services.dispatch.api.common import Body, OfficeQuery, Reply, RoundQuery, TeamQuery, WiringDep
+from services.dispatch.api.common import (
+    Body,
+    Moment,
+    OfficeQuery,
+    Reply,
+    RoundQuery,
+    TeamQuery,
+    WiringDep,
+)
 from services.dispatch.assigner import Why
 from services.dispatch.domain import (
     NIL,
@@ -123,7 +131,7 @@ class AssignIn(Body):
     """Which team is to go."""
 
     team: str = Field(min_length=1, max_length=64)
-    beyond_capacity: bool = False
+    beyond_capacity: StrictBool = False
     """Send it although it has all the visits its shift holds."""
 
 
@@ -131,7 +139,7 @@ class SampleIn(Body):
     """The swab; its id was made by the team's device, and registry records it under that id."""
 
     sample_id: UUID
-    sampled_at: AwareDatetime
+    sampled_at: Moment
     tube_code: str | None = Field(None, min_length=1, max_length=64)
 
 
@@ -139,7 +147,7 @@ class ReferralIn(Body):
     """Where the person was sent, and by when they are to be tested there."""
 
     site: str = Field(min_length=1, max_length=64)
-    until: AwareDatetime
+    until: Moment
 
 
 class ReportIn(Body):
@@ -147,7 +155,7 @@ class ReportIn(Body):
 
     report_id: UUID
     outcome: VisitOutcome
-    at: AwareDatetime | None = None
+    at: Moment | None = None
     """When; by default now, by the round's clock."""
     sample: SampleIn | None = None
     """Comes with the outcome `sampled`, and only with it."""

@@ -45,6 +45,14 @@ class Result(msgspec.Struct, frozen=True):
     `sample_id` names the swab and `result_id` this row about it. Both are made by the sender (R19);
     `result_id` may be left out of a row without outcome.
     Outcomes without `released_at` are kept, and neither counted nor shown (R10).
+
+    Rows about one swab have to agree in resident, round, sampling time and channel; `site` and
+    `tube_code` may be left out, and are taken from whichever row knows them.
+
+    A row that `corrects` names the `result_id` of a report, and brings another outcome, or the
+    `sample_id` of the swab, and tells whose it is, when and in which round it was taken; with
+    `void` it takes either back. Rows that know a swab as it was before it was corrected still mean
+    it, and its reports follow it.
     """
 
     sample_id: UUID
@@ -66,6 +74,8 @@ class Result(msgspec.Struct, frozen=True):
             raise RuleError("result_id: needed with outcome or corrects")
         if self.void and self.corrects is None:
             raise RuleError("corrects: needed with void")
+        if self.outcome and self.corrects == self.sample_id and not self.void:
+            raise RuleError("outcome: not in a row that corrects a swab; send it as another row")
         for name in ("resulted_at", "released_at"):
             moment = getattr(self, name)
             if moment is not None and moment < self.sampled_at:
@@ -117,7 +127,7 @@ def router(wiring: Wiring) -> APIRouter:
     @routes.post(
         "/v1/results",
         openapi_extra=openapi_body(Result, list_=False),
-        responses=openapi_reply(BatchAnswer),
+        responses=openapi_reply(BatchAnswer) | openapi_reply(BatchAnswer, 422, "Rejected"),
     )
     async def post_result(request: Request) -> Response:
         """Send one sample or result. The answer has the shape of a batch of one."""
