@@ -189,7 +189,25 @@ sample = sa.Table(
     sa.Column("filed_for", pg.UUID),
     sa.Index("sample_resident", "resident"),
     postgresql_partition_by="LIST (round)",
-    comment="Swabs taken (采样)",
+    comment="Swabs taken (采样), as they stand",
+)
+
+sample_past = sa.Table(
+    "sample_past",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("sample", pg.UUID, nullable=False),
+    sa.Column("round", pg.UUID, nullable=False),
+    sa.Column("resident", pg.UUID, nullable=False),
+    _at("sampled_at", nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("site", sa.Text),
+    sa.Column("tube_code", sa.Text),
+    _at("recorded_at", nullable=False),
+    sa.Column("corrected_by", pg.UUID, nullable=False),
+    sa.Index("sample_past_swab", "sample", "id"),
+    sa.Index("sample_past_person", "resident"),
+    comment="What was said of swabs until it was corrected, of the resident who was named then",
 )
 
 report = sa.Table(

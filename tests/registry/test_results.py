@@ -123,17 +123,18 @@ async def test_a_refused_correction_has_done_nothing(town: Town) -> None:
     resident, other = await town.people(lives(), lives())
     round_id = await town.round()
     await town.tick(round_id, 6)
-    row = town.resulted(round_id, resident, "positive")
+    row = town.resulted(round_id, resident, "positive") | {"tube_code": "T-1"}
     await town.results(row)
     answer = await town.results(
         corrected(row, str(uuid4()), outcome="negative"),
         corrected(row, row["result_id"], outcome="negative", resident={"id": str(other)}),
-        corrected(row, row["sample_id"], outcome="negative"),
         corrected(row, row["result_id"], outcome=None),
-        # The swab was another one: found out after the correction was matched.
+        corrected(row, row["result_id"], outcome="negative", sample_id=str(uuid4())),
         corrected(row, row["result_id"], outcome="negative", tube_code="T-2"),
+        # A row corrects a report or a swab, not both.
+        corrected(row, row["sample_id"], outcome="negative"),
     )
-    assert told(answer) == ["nothing-to-correct"] * 4 + ["id-reused"]
+    assert told(answer) == ["nothing-to-correct"] * 4 + ["id-reused", "bad-input"]
     await assert_account(town, round_id, sampled=1, positive=1, negative=0, unaccounted=1)
 
 
@@ -298,7 +299,7 @@ async def test_a_repeat_of_a_rejected_row_in_its_batch_is_rejected_like_it(town:
     (resident,) = await town.people(lives())
     round_id = await town.round()
     await town.tick(round_id, 6)
-    row = town.resulted(round_id, resident, "negative")
+    row = town.resulted(round_id, resident, "negative") | {"tube_code": "T-1"}
     await town.results(row)
     refused = row | {"result_id": str(uuid4()), "tube_code": "T-9"}
     assert told(await town.results(refused, refused)) == ["id-reused", "id-reused"]

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from fastapi import APIRouter, Response
 
@@ -56,7 +57,5 @@ def router(wiring: Wiring) -> APIRouter:
 
 
 def _known(row: asyncpg.Record, validity: timedelta) -> KnownResult:
-    shown: dict[str, Any] = {name: row[name] for name in KnownResult.__struct_fields__ if name in row.keys()}
-    if not row["void"] and not row["corrected_by"]:
-        shown["valid_until"] = row["sampled_at"] + validity
-    return KnownResult(**shown)
+    stands = not row["void"] and row["corrected_by"] is None
+    return KnownResult(**row, valid_until=row["sampled_at"] + validity if stands else None)

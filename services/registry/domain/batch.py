@@ -1,38 +1,27 @@
 """A batch of samples and results while it is decided row by row (R21). No I/O.
 
 The use case asks the batch what to look up, looks it up, and hands back what it found:
-check → match ids → correct → match swabs. Rows that are still pending at the end are accepted.
+check → match ids → match swabs → decide. Rows that are still pending at the end are accepted.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
 from services.registry.domain.answers import RowAnswer, RowStatus
 from services.registry.domain.entries import Entry
-from services.registry.domain.errors import (
-    NothingToCorrect,
-    ResidentUnknown,
-)
+from services.registry.domain.errors import ResidentUnknown
 from services.registry.domain.rounds import Round
+from services.registry.domain.swabs import Filed, Said, Swab
 from shared.errors import IdReused, ProblemError, RoundUnknown
 
 Submission = tuple[UUID, str, int, UUID]
 """id, kind (`S` a swab, `R` a row with an id of its own), digest, round."""
 
 Known = Mapping[UUID, tuple[str, int]]
-"""Ids that came before: their kind and digest."""
-
-
-class Target(NamedTuple):
-    """What a correction names: a swab, or one report about it."""
-
-    sample: UUID
-    resident: UUID
-    is_sample: bool
+"""Ids that came before: their kind and digest; of a swab, as it stands."""
 
 
 class Batch:
@@ -40,27 +29,39 @@ class Batch:
 
     Args:
         entries: the rows
-        people: by ordinal, whom a row is about; rows about strangers are left out
+        named: by ordinal, whom a row names; rows about strangers are left out
+        kept: of records that were merged into another, that other one
+        now: the time
 
     """
 
-    def __init__(self, entries: Sequence[Entry], people: Mapping[int, UUID]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        named: Mapping[int, UUID],
+        kept: Mapping[UUID, UUID],
+        now: datetime,
+    ) -> None:
         self._entries = entries
-        self._people = people
+        self._named = named
+        self._kept = kept
+        self._now = now
         self._settled: dict[int, RowAnswer] = {}
         self._twins: dict[int, int] = {}
-        self._new_swabs: dict[UUID, Entry] = {}
-        self._superseded: dict[UUID, list[tuple[UUID, UUID]]] = defaultdict(list)
         self._claimed: set[UUID] = set()
+        self._new_swabs: dict[UUID, Entry] = {}
+        self._waiting: list[Entry] = []
+        self._repeated: list[Entry] = []
+        self._filed = Filed({}, {}, {})
 
     # --- the rules ---
 
-    def check(self, rounds: Mapping[UUID, Round], now: datetime) -> None:
+    def check(self, rounds: Mapping[UUID, Round]) -> None:
         """Hold each row against its round, its resident, and the rows before it."""
         first: dict[UUID, Entry] = {}
         for entry in self._entries:
             try:
-                self._check(entry, rounds.get(entry.round), now)
+                self._check(entry, rounds.get(entry.round))
             except ProblemError as reason:
                 self._settle(entry, "rejected", reason)
                 continue
@@ -72,12 +73,12 @@ class Batch:
             else:
                 self._settle(entry, "rejected", IdReused("id: used twice in this batch"))
 
-    def _check(self, entry: Entry, where: Round | None, now: datetime) -> None:
+    def _check(self, entry: Entry, where: Round | None) -> None:
         if where is None:
             raise RoundUnknown("round_id: no such round")
-        if entry.ordinal not in self._people:
+        if entry.ordinal not in self._named:
             raise ResidentUnknown("resident: not on file")
-        entry.check(where, now)
+        entry.check(where, self._now)
 
     # --- rows with an id of their own ---
 
@@ -94,7 +95,7 @@ class Batch:
         return [
             entry.id
             for entry in self._entries
-            if entry.ordinal in self._people
+            if entry.ordinal in self._named
             and (entry.ordinal in self._settled or (entry.result and entry.result not in free))
         ]
 
@@ -109,84 +110,99 @@ class Batch:
                 self._settle(entry, "duplicate")
             elif entry.ordinal not in self._settled:
                 self._settle(entry, "rejected", IdReused("id: came before with other content"))
-
-    # --- corrections and voids (R10) ---
-
-    def corrections(self) -> Iterator[tuple[UUID, list[UUID]]]:
-        """By round, what corrections name."""
-        named: dict[UUID, list[UUID]] = defaultdict(list)
-        for entry in self._pending():
-            if entry.corrects:
-                named[entry.round].append(entry.corrects)
-        yield from named.items()
-
-    def correct(self, round_id: UUID, on_file: Mapping[UUID, Target]) -> None:
-        """Match corrections with what they name, on file or in this batch.
-
-        Originals are known whatever the order of the rows, corrections from their own row on.
-        """
-        targets = dict(on_file)
-        ours = [entry for entry in self._pending() if entry.round == round_id]
-        for entry in ours:
-            if not entry.corrects:
-                targets |= self._targets(entry)
-        for entry in ours:
-            if entry.corrects and self._corrected(entry, targets.get(entry.corrects)):
-                targets |= self._targets(entry)
-
-    def _targets(self, entry: Entry) -> dict[UUID, Target]:
-        """Tell what a later row may name of this one; a void leaves nothing behind."""
-        person = self._people[entry.ordinal]
-        found: dict[UUID, Target] = {}
-        if entry.void:
-            return found
-        if not entry.corrects:
-            found[entry.sample] = Target(entry.sample, person, is_sample=True)
-        if entry.result and entry.outcome:
-            found[entry.result] = Target(entry.sample, person, is_sample=False)
-        return found
-
-    def _corrected(self, entry: Entry, target: Target | None) -> bool:
-        wanted = (entry.sample, self._people[entry.ordinal])
-        if target is None or (target.sample, target.resident) != wanted:
-            reason = NothingToCorrect("corrects: no sample or result of this person and swab")
-        elif not entry.void and (target.is_sample or entry.outcome is None):
-            reason = NothingToCorrect("corrects: a swab can be voided, an outcome also replaced")
-        else:
-            self._supersede(entry)
-            return True
-        self._settle(entry, "rejected", reason)
-        return False
-
-    def _supersede(self, entry: Entry) -> None:
-        # What the laboratory has not released has no effect, nor has it as a correction (R10).
-        if entry.corrects and (entry.void or entry.released_at):
-            self._superseded[entry.round].append((entry.corrects, entry.id))
+            elif before[0] == "S" and not entry.result:
+                self._repeated.append(entry)
 
     # --- swabs ---
 
     def swabs(self) -> list[Submission]:
-        """Ids to claim for swabs that may be new."""
+        """Ids to claim for swabs that may be new; what corrects another row brings none along."""
         for entry in self._pending():
-            if not entry.void:
+            if not entry.corrects:
                 self._new_swabs.setdefault(entry.sample, entry)
         return [
-            (swab, "S", entry.swab_digest(self._people[entry.ordinal]), entry.round)
+            (swab, "S", self._swab_digest(entry), entry.round)
             for swab, entry in self._new_swabs.items()
         ]
 
     def match_swabs(self, free: AbstractSet[UUID], known: Known) -> None:
-        """Keep new swabs; a row about an old one must agree with it in all that names it."""
-        first = {swab: self._swab_identity(entry) for swab, entry in self._new_swabs.items()}
-        self._new_swabs = {s: entry for s, entry in self._new_swabs.items() if s in free}
+        """Keep new swabs, and tell repeats of old ones.
+
+        A row that tells of a swab otherwise than it stands has to wait for what is on file.
+        """
+        brought = self._new_swabs
+        self._new_swabs = {swab: entry for swab, entry in brought.items() if swab in free}
         for entry in list(self._pending()):
-            if entry.void:
+            first = self._new_swabs.get(entry.sample)
+            if entry.corrects:
+                self._waiting.append(entry)
+            elif first is entry:
                 continue
-            agreed = first[entry.sample] if entry.sample in free else known[entry.sample]
-            if agreed != self._swab_identity(entry):
-                self._settle(entry, "rejected", IdReused("sample_id: names another swab"))
-            elif entry.result is None and self._new_swabs.get(entry.sample) is not entry:
+            elif self._swab_identity(entry) != (
+                self._swab_identity(first) if first else known[entry.sample]
+            ):
+                self._wait(entry, known)
+            elif not entry.result:
                 self._settle(entry, "duplicate")
+
+    def _wait(self, entry: Entry, known: Known) -> None:
+        if entry.sample in known and known[entry.sample][0] != "S":
+            self._settle(entry, "rejected", IdReused("sample_id: names no swab"))
+        else:
+            self._waiting.append(entry)
+
+    def waits(self) -> bool:
+        """Say whether rows have to be held against their swabs, one by one."""
+        return bool(self._waiting or self._repeated)
+
+    def unsure(self) -> set[UUID]:
+        """Those of their swabs that are on file."""
+        return {e.sample for e in (*self._waiting, *self._repeated)} - self._new_swabs.keys()
+
+    def corrected_reports(self) -> set[UUID]:
+        """What corrections name besides swabs."""
+        return {e.corrects for e in self._waiting if e.corrects and e.corrects != e.sample}
+
+    def decide(
+        self, swabs: Mapping[UUID, Swab], reports: Mapping[UUID, UUID], rounds: Mapping[UUID, Round]
+    ) -> None:
+        """Hold the waiting rows against their swabs.
+
+        Originals are known whatever the order of the rows, corrections from their own row on.
+        """
+        ours = {
+            swab: Swab(swab, [self._said(self._new_swabs[swab])])
+            for swab in {entry.sample for entry in self._waiting} & self._new_swabs.keys()
+        }
+        waiting = {entry.ordinal for entry in self._waiting}
+        passed = {
+            entry.result: entry.sample
+            for entry in self._pending()
+            if entry.result and entry.outcome and entry.ordinal not in waiting
+        }
+        self._filed = Filed({**swabs, **ours}, {**reports, **passed}, rounds)
+        for entry in self._repeated:
+            if self._filed.repeats(entry, self._said(entry)):
+                self._settle(entry, "duplicate")
+        originals = {
+            entry.ordinal
+            for entry in self._waiting
+            if not entry.corrects and self._filed.knows(entry, self._said(entry))
+        }
+        for entry in sorted(self._waiting, key=lambda entry: entry.ordinal not in originals):
+            self._decide(entry)
+
+    def _decide(self, entry: Entry) -> None:
+        said = self._said(entry)
+        try:
+            if entry.corrects:
+                self._filed.correct(entry, said)
+            elif self._filed.repeats(entry, said):
+                self._settle(entry, "duplicate")
+            else:
+                self._filed.take(entry, said)
+        except ProblemError as reason:
+            self._settle(entry, "rejected", reason)
 
     def released(self) -> list[UUID]:
         """Ids that were claimed by rows which were refused in the end: not remembered."""
@@ -199,34 +215,39 @@ class Batch:
 
     # --- what came of it ---
 
-    def samples(self, now: datetime) -> list[tuple[object, ...]]:
+    def samples(self) -> list[tuple[object, ...]]:
         """Rows of `sample`: the new swabs of accepted rows."""
         return [
-            (e.round, e.sample, self._people[e.ordinal], e.sampled_at, e.channel, e.site,
-             e.tube_code, now)
+            (e.round, e.sample, self._person(e), e.sampled_at, e.channel, e.site, e.tube_code,
+             self._now, self._filed_for(e))
             for e in self._new_swabs.values()
         ]  # fmt: skip
 
-    def reports(self, now: datetime) -> list[tuple[object, ...]]:
+    def corrected(self) -> list[Swab]:
+        """Swabs that stand otherwise than on file, new ones included."""
+        return self._filed.corrected()
+
+    def reports(self) -> list[tuple[object, ...]]:
         """Rows of `report`: the outcomes of accepted rows, released or not."""
         return [
-            (e.round, e.result, e.sample, e.outcome, e.resulted_at, e.released_at, now, e.corrects)
+            (self._place(e)[0], e.result, e.sample, e.outcome, e.resulted_at, e.released_at,
+             self._now, e.corrects)
             for e in self._pending()
             if e.outcome and not e.void
-        ]
+        ]  # fmt: skip
 
     def superseded(self) -> Iterator[tuple[UUID, list[tuple[UUID, UUID]]]]:
         """By round, what accepted rows outrank: (what, by which row)."""
-        accepted = {entry.id for entry in self._pending()}
-        for round_id, named in self._superseded.items():
-            if standing := [(what, by) for what, by in named if by in accepted]:
-                yield round_id, standing
+        return self._filed.superseded()
 
     def touched(self) -> Iterator[tuple[UUID, list[UUID]]]:
         """By round, in order, whose account has to be settled."""
         touched: dict[UUID, list[UUID]] = defaultdict(list)
         for entry in self._pending():
-            touched[entry.round].append(self._people[entry.ordinal])
+            round_id, person = self._place(entry)
+            touched[round_id].append(person)
+        for swab in self.corrected():
+            touched[swab.was.round].append(swab.was.person)
         yield from sorted(touched.items())
 
     def answers(self) -> list[RowAnswer]:
@@ -252,11 +273,33 @@ class Batch:
     def _settle(self, entry: Entry, status: RowStatus, reason: ProblemError | None = None) -> None:
         self._settled[entry.ordinal] = RowAnswer(entry.ordinal, status, entry.id, reason)
 
+    def _person(self, entry: Entry) -> UUID:
+        named = self._named[entry.ordinal]
+        return self._kept.get(named, named)
+
+    def _filed_for(self, entry: Entry) -> UUID | None:
+        named = self._named[entry.ordinal]
+        return named if named in self._kept else None
+
+    def _said(self, entry: Entry) -> Said:
+        return Said.by(entry, self._named[entry.ordinal], self._person(entry), self._now)
+
+    def _place(self, entry: Entry) -> tuple[UUID, UUID]:
+        """Tell in which round, and of whom, the swab of a row stands."""
+        if stands := self._filed.stands(entry.sample):
+            return stands.round, stands.person
+        return entry.round, self._person(entry)
+
+    # Made of whom a row names, not of who stands for them: a repeat is one after a merge, too.
+
     def _digest(self, entry: Entry) -> int:
-        return entry.digest(self._people[entry.ordinal])
+        return entry.digest(self._named[entry.ordinal])
+
+    def _swab_digest(self, entry: Entry) -> int:
+        return entry.swab_digest(self._named[entry.ordinal])
 
     def _identity(self, entry: Entry) -> tuple[str, int]:
         return ("R", self._digest(entry)) if entry.result else self._swab_identity(entry)
 
     def _swab_identity(self, entry: Entry) -> tuple[str, int]:
-        return "S", entry.swab_digest(self._people[entry.ordinal])
+        return "S", self._swab_digest(entry)

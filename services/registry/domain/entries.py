@@ -1,4 +1,4 @@
-"""Samples, results and exclusions as they are sent in."""
+"""Samples and results as they are sent in."""
 
 import hashlib
 from dataclasses import dataclass
@@ -66,22 +66,6 @@ class Entry:
         for name in ("resulted_at", "released_at"):
             if (moment := getattr(self, name)) is not None:
                 where.check_past(name, moment, now)
-
-
-@dataclass(frozen=True, slots=True)
-class Exclusion:
-    """A stated reason not to be tested in a round (免检)."""
-
-    id: UUID
-    round: UUID
-    resident: UUID
-    reason: str
-    filed_by: str
-
-    @property
-    def digest(self) -> int:
-        """Digest of what was filed: the same id with another digest is not a repeat."""
-        return digest_of(self.round, self.resident, self.reason)
 
 
 def digest_of(*content: object) -> int:

@@ -126,8 +126,14 @@ class NothingToCorrect(NotFound):
 
     slug = "nothing-to-correct"
     title = "There is nothing to correct under this id"
-    cause = "`corrects` names no sample or result of this round."
-    cure = "Send the original first, or correct the id."
+    cause = (
+        "`corrects` names no swab or report that stands, or not one of `sample_id`, or the row is"
+        " about another person or round than the swab ever was. A void swab is not corrected."
+    )
+    cure = (
+        "Send the original first, or correct the id. To change whose swab it is or when it was"
+        " taken, let `corrects` name the `sample_id`."
+    )
 
 
 class ExclusionUnknown(NotFound):

@@ -1,12 +1,11 @@
 """Samples, reports and the ids under which they came."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
-from services.registry.domain.batch import Known, Submission, Target
+from services.registry.domain.batch import Known, Submission
 from shared.database import Transaction
 
 
@@ -44,9 +43,13 @@ async def release(tx: Transaction, ids: Sequence[UUID]) -> None:
 
 
 async def add_samples(tx: Transaction, rows: Sequence[tuple[object, ...]]) -> None:
-    """Store swabs: round, id, resident, sampled_at, channel, site, tube_code, recorded_at."""
+    """Store swabs: round, id, resident, sampled_at, channel, site, tube_code, recorded_at.
+
+    The last column, filed_for, is the record that was named, if another one stands for it.
+    """
     columns = [
         "round", "id", "resident", "sampled_at", "channel", "site", "tube_code", "recorded_at",
+        "filed_for",
     ]  # fmt: skip
     await tx.copy_in("sample", columns, rows)
 
@@ -58,19 +61,6 @@ async def add_reports(tx: Transaction, rows: Sequence[tuple[object, ...]]) -> No
         "corrects",
     ]  # fmt: skip
     await tx.copy_in("report", columns, rows)
-
-
-async def correctable(tx: Transaction, round_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Target]:
-    """Look up what corrections name."""
-    rows = await tx.rows(
-        "SELECT id AS named, id, resident, true AS is_sample FROM sample"
-        "   WHERE round = $1 AND id = ANY ($2)"
-        " UNION ALL SELECT p.id, s.id, s.resident, false FROM report p"
-        "   JOIN sample s ON s.round = p.round AND s.id = p.sample"
-        "   WHERE p.round = $1 AND p.id = ANY ($2)",
-        round_id, ids,
-    )  # fmt: skip
-    return {row["named"]: Target(row["id"], row["resident"], row["is_sample"]) for row in rows}
 
 
 async def supersede(
@@ -92,53 +82,31 @@ async def supersede(
     )  # fmt: skip
 
 
-async def of_resident(tx: Transaction, resident: UUID) -> list[asyncpg.Record]:
-    """Read a resident's samples with the released outcome of each, the newest first (R10)."""
+async def of_person(tx: Transaction, records: Sequence[UUID]) -> list[asyncpg.Record]:
+    """Read what was said of a person's swabs, by all their records, the newest first.
+
+    An outcome is shown once it is released (R10), with the swab as it stands: not with a void one,
+    nor with a version that was corrected, which may have become somebody else's swab.
+    """
     return await tx.rows(
         """
         SELECT s.id AS sample_id, s.round AS round_id, s.sampled_at, s.channel, s.site,
-               s.tube_code, s.voided_by IS NOT NULL AS void, p.id AS result_id, p.outcome,
-               p.resulted_at, p.released_at
-        FROM sample s LEFT JOIN LATERAL (
+               s.tube_code, s.void, s.corrected_by, p.id AS result_id, p.outcome, p.resulted_at,
+               p.released_at
+        FROM (
+            SELECT id, round, sampled_at, channel, site, tube_code, recorded_at,
+                   voided_by IS NOT NULL AS void, NULL::uuid AS corrected_by
+            FROM sample WHERE resident = ANY ($1)
+            UNION ALL
+            SELECT sample, round, sampled_at, channel, site, tube_code, recorded_at, false,
+                   corrected_by
+            FROM sample_past WHERE resident = ANY ($1)) AS s
+        LEFT JOIN LATERAL (
             SELECT * FROM report WHERE round = s.round AND sample = s.id
                 AND superseded_by IS NULL AND released_at IS NOT NULL
+                AND NOT s.void AND s.corrected_by IS NULL
             ORDER BY released_at DESC, id DESC LIMIT 1) AS p ON true
-        WHERE s.resident = $1 ORDER BY s.sampled_at DESC, s.id
+        ORDER BY s.sampled_at DESC, s.id, s.recorded_at DESC
         """,
-        resident,
+        records,
     )
-
-
-# --- exclusions ---
-
-
-async def add_exclusion(tx: Transaction, row: tuple[UUID, UUID, UUID, str, str, datetime]) -> None:
-    """Store an exclusion: id, round, resident, reason, filed_by, filed_at."""
-    await tx.do(
-        "INSERT INTO exclusion (id, round, resident, reason, filed_by, filed_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6)",
-        *row,
-    )
-
-
-async def find_exclusion(tx: Transaction, exclusion_id: UUID) -> asyncpg.Record | None:
-    """Find an exclusion with its resident and round."""
-    return await tx.row("SELECT * FROM exclusion WHERE id = $1", exclusion_id)
-
-
-async def revoke(tx: Transaction, exclusion_id: UUID, who: str, at: datetime) -> bool:
-    """Revoke an exclusion; False when that was done before."""
-    done = await tx.value(
-        "UPDATE exclusion SET revoked_at = $3, revoked_by = $2"
-        " WHERE id = $1 AND revoked_at IS NULL RETURNING true",
-        exclusion_id, who, at,
-    )  # fmt: skip
-    return bool(done)
-
-
-async def excluded(tx: Transaction, round_id: UUID) -> list[UUID]:
-    """List the residents with a standing exclusion in a round."""
-    rows = await tx.rows(
-        "SELECT DISTINCT resident FROM exclusion WHERE round = $1 AND revoked_at IS NULL", round_id
-    )
-    return [row["resident"] for row in rows]

@@ -86,8 +86,36 @@ def upgrade() -> None:
         comment="How many people somebody outside says live in an area; one number a source",
     )
 
+    # --- corrections of swabs ---
+    op.create_table(
+        "sample_past",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("sample", sa.UUID(), nullable=False),
+        sa.Column("round", sa.UUID(), nullable=False),
+        sa.Column("resident", sa.UUID(), nullable=False),
+        sa.Column("sampled_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("site", sa.Text()),
+        sa.Column("tube_code", sa.Text()),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("corrected_by", sa.UUID(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        comment="What was said of swabs until it was corrected, of the resident who was named then",
+    )
+    op.create_index("sample_past_swab", "sample_past", ["sample", "id"])
+    op.create_index("sample_past_person", "sample_past", ["resident"])
+    op.create_table_comment(
+        "sample", "Swabs taken (采样), as they stand", existing_comment="Swabs taken (采样)"
+    )
+
 
 def downgrade() -> None:
+    # --- corrections of swabs ---
+    op.create_table_comment(
+        "sample", "Swabs taken (采样)", existing_comment="Swabs taken (采样), as they stand"
+    )
+    op.drop_table("sample_past")
+
     # --- numbers from outside ---
     op.drop_table("denominator")
 
