@@ -197,6 +197,8 @@ def recounted(rows: Iterable[asyncpg.Record]) -> dict[str, dict[str, int]]:
     """Turn a recount into the cells of the account, by community."""
     figures: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
+        if row["class"] is None:
+            continue  # a slot of the series
         standing = Standing(
             klass=row["class"],
             needs=tuple(row["needs"]),
@@ -208,6 +210,15 @@ def recounted(rows: Iterable[asyncpg.Record]) -> dict[str, dict[str, int]]:
         for cell in cells_of(standing):
             figures[row["counted_in"]][cell] += row["count"]
     return {code: dict(cells) for code, cells in sorted(figures.items())}
+
+
+def recounted_series(rows: Iterable[asyncpg.Record]) -> dict[str, dict[int, int]]:
+    """Turn a recount into the sampled by slot of sampling time, by community."""
+    series: dict[str, dict[int, int]] = defaultdict(dict)
+    for row in rows:
+        if row["class"] is None and row["slot"] is not None:
+            series[row["counted_in"]][row["slot"]] = row["count"]
+    return dict(sorted(series.items()))
 
 
 # --- what dispatch says ---

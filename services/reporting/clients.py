@@ -11,9 +11,10 @@ import httpx
 import msgspec
 import structlog
 
-from services.reporting.domain import Applied, Evidence, Head, OpenHands, Recount
+from services.reporting.domain import SAMPLED_AT, Applied, Evidence, Head, OpenHands, Recount
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
+from shared.contracts.vocabulary import RoundState
 from shared.errors import TransientError, Unavailable
 from shared.outbox import ConsumerPosition, Heads
 from shared.outbox import Head as ProducerHead
@@ -29,6 +30,8 @@ class _Totals(msgspec.Struct, frozen=True):
     applied: list[ConsumerPosition]
     communities: dict[str, dict[str, int]]
     hands: dict[str, int]
+    state: RoundState
+    series: dict[str, dict[int, int]]
 
 
 class _HandsHead(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ class Peers:
         )
         return Recount(
             as_of=totals.as_of,
+            state=totals.state,
             roll_heads={
                 each.partition: Head(each.pos, str(each.incarnation))
                 for each in totals.heads
@@ -94,7 +98,7 @@ class Peers:
             hands_applied={
                 each.partition: each.pos for each in totals.applied if each.topic == HANDS
             },
-            communities=totals.communities,
+            communities=_with_series(totals),
             hands=totals.hands,
         )
 
@@ -111,6 +115,14 @@ class Peers:
             for each in status.positions
             if each.topic == HANDS
         ]
+
+
+def _with_series(totals: _Totals) -> dict[str, dict[str, int]]:
+    return {
+        code: totals.communities.get(code, {})
+        | {f"{SAMPLED_AT}{slot}": n for slot, n in totals.series.get(code, {}).items()}
+        for code in totals.communities.keys() | totals.series.keys()
+    }
 
 
 async def heads(client: httpx.AsyncClient) -> Mapping[str, Sequence[int]]:

@@ -6,9 +6,12 @@ sum of cells; nothing is a remainder of anything else, so a hole in the account 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Literal, TypeAlias, TypedDict
 
+from shared.contracts.cells import SLOT_SECONDS
+from shared.contracts.vocabulary import RoundState
 from shared.errors import Conflict
 
 Cells: TypeAlias = Mapping[str, int]
@@ -20,6 +23,7 @@ By = Literal[ByArea, "need", "channel"]
 
 AREA_WIDTH: Mapping[ByArea, int] = {"district": 6, "office": 9, "community": 12}
 """Digits of an area's statistics code; each level's code begins with the one above it."""
+_OFFICE = AREA_WIDTH["office"]
 
 CLASSES = ("sampled", "excluded", "in_hand", "unaccounted")
 """The four places a person on the roll can be; exactly one holds, so they sum to the roll."""
@@ -29,8 +33,8 @@ DONE_VISITS = ("finished",)
 UNASSIGNED = "unassigned"
 """Name of the rows for people whose community, or even office, is not known (R5)."""
 
-SLOT_SECONDS = 300
-"""Width of one slot of the series of samples, in seconds of sampling time."""
+SAMPLED_AT = "sampled_at."
+"""Begins the cells of the series in the ledger; the rest is the number of the slot."""
 
 
 class RebuildRunning(Conflict):
@@ -60,6 +64,31 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """How many people somebody outside (`census`, `police_list`) counts in a place (R3)."""
+
+    source: str
+    people: int
+    as_of: date
+    """Of a sum: the day of its oldest part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Coverage against a number from outside, beside ours (R3).
+
+    `coverage` is sampled ÷ people, never capped, and None when that is nobody; `over` flags that
+    more were sampled than there should be.
+    """
+
+    source: str
+    people: int
+    as_of: date
+    coverage: float | None
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One row of a coverage table. None: this figure is not kept by what the rows stand for."""
 
@@ -81,6 +110,7 @@ class Line:
     visits_open: int | None = None
     visits_done: int | None = None
     coverage: float | None = None
+    outside: Sequence[Measured] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +127,10 @@ def coverage_of(cells: Cells) -> float | None:
     return cells.get("sampled", 0) / eligible if eligible else None
 
 
-def area_line(code: str, name: str, cells: Cells, visits: Cells) -> Line:
-    """Line of an area: the whole account, and its visits by `status.X`."""
+def area_line(
+    code: str, name: str, cells: Cells, visits: Cells, outside: Iterable[Outside] = ()
+) -> Line:
+    """Line of an area: the whole account, its visits by `status.X`, and the numbers of others."""
     return Line(
         code=code,
         name=name,
@@ -109,6 +141,18 @@ def area_line(code: str, name: str, cells: Cells, visits: Cells) -> Line:
         visits_open=sum(visits.get(f"status.{status}", 0) for status in OPEN_VISITS),
         visits_done=sum(visits.get(f"status.{status}", 0) for status in DONE_VISITS),
         coverage=coverage_of(cells),
+        outside=[measure(cells.get("sampled", 0), each) for each in outside],
+    )
+
+
+def measure(sampled: int, outside: Outside) -> Measured:
+    """Hold the sampled against a number from outside (R3): flagged above 100 %, never capped."""
+    return Measured(
+        outside.source,
+        outside.people,
+        outside.as_of,
+        coverage=sampled / outside.people if outside.people else None,
+        over=sampled > outside.people,
     )
 
 
@@ -151,6 +195,95 @@ def name_of(code: str, names: Mapping[str, str]) -> str:
     if len(code) > AREA_WIDTH["district"] and code.endswith("000"):
         return UNASSIGNED
     return names.get(code, code)
+
+
+TOTAL = ""
+"""Code of the place that all districts are parts of."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a round's figures stand for as one caller sees them: offices, cut to the token's areas.
+
+    A number from outside counts everybody of its area. So an area is measured by its own number
+    only where our figures are of the whole of it: the round has all its offices on file, and the
+    caller sees all of it. Else, and where it has no number of its own, the numbers of its parts in
+    scope are summed, if every one of them has one: a community on file without a number leaves its
+    office without one, because a sum that leaves people out would flatter us. The total is measured
+    in the same way, as the place that all districts of the scope are parts of.
+    """
+
+    offices: Sequence[str]
+    """Of the round."""
+    areas: Sequence[str]
+    """Code prefixes that the caller sees."""
+    codes: Sequence[str]
+    """Every district, office and community on file of the round's districts."""
+
+    def outside(self, given: Mapping[tuple[str, str], Outside]) -> dict[str, list[Outside]]:
+        """Tell the numbers that measure each area, and `TOTAL`, in the order of sources."""
+        found: dict[str, list[Outside]] = {}
+        for source in sorted({source for _, source in given}):
+            own = {code: each for (code, named), each in given.items() if named == source}
+            for code, number in self._by_code(own).items():
+                found.setdefault(code, []).append(number)
+        return found
+
+    def _by_code(self, own: Mapping[str, Outside]) -> dict[str, Outside]:
+        """Measure by one source, from communities up."""
+        measured: dict[str, Outside] = {}
+        parts: dict[str, list[str]] = {}
+        for code in sorted(self._in_scope(), key=len, reverse=True):
+            number = own.get(code) if self._is_whole(code) else None
+            number = number or _summed(measured, parts.get(code, ()))
+            if number is not None:
+                measured[code] = number
+            parts.setdefault(_above(code), []).append(code)
+        everybody = _summed(measured, parts.get(TOTAL, ()))
+        return measured if everybody is None else {**measured, TOTAL: everybody}
+
+    def _in_scope(self) -> list[str]:
+        """List the areas of which the figures count somebody, wholly or in part."""
+        return [
+            code
+            for code in self.codes
+            if (code[:_OFFICE] in self._own or code in self._districts)
+            and any(code.startswith(area) or area.startswith(code) for area in self.areas)
+        ]
+
+    def _is_whole(self, code: str) -> bool:
+        seen = code.startswith(tuple(self.areas))
+        return seen and not any(office.startswith(code) for office in self._left_out)
+
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        return frozenset(self.offices)
+
+    @cached_property
+    def _districts(self) -> frozenset[str]:
+        return frozenset(office[: AREA_WIDTH["district"]] for office in self.offices)
+
+    @cached_property
+    def _left_out(self) -> list[str]:
+        """Offices on file that the round does not have."""
+        return [code for code in self.codes if len(code) == _OFFICE and code not in self._own]
+
+
+def _above(code: str) -> str:
+    widths = [0, *AREA_WIDTH.values()]
+    return code[: max(width for width in widths if width < len(code))]
+
+
+def _summed(measured: Mapping[str, Outside], parts: Sequence[str]) -> Outside | None:
+    """Sum the numbers of parts, if there are any and every one of them has one."""
+    if not parts or not all(part in measured for part in parts):
+        return None
+    numbers = [measured[part] for part in parts]
+    return Outside(
+        numbers[0].source,
+        sum(each.people for each in numbers),
+        min(each.as_of for each in numbers),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +459,13 @@ Heads: TypeAlias = Mapping[int, Head]
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """registry's own figures, counted from facts in one snapshot, and where it then was."""
+    """registry's own figures, counted from facts in one snapshot, and where it then was.
+
+    `communities` holds the series too, as cells `sampled_at.SLOT`.
+    """
 
     as_of: datetime
+    state: RoundState
     roll_heads: Heads
     hands_applied: Mapping[int, int]
     """Position of dispatch's hands that registry had taken in, by partition."""
@@ -361,6 +498,7 @@ class Fold:
     floor: Mapping[int, int]
     """Position by partition up to which single deltas are forgotten."""
     communities: Mapping[str, Cells]
+    """With the series, as cells `sampled_at.SLOT`."""
     parked: int
 
 
@@ -474,13 +612,21 @@ def compare(registry: Mapping[str, Cells], reporting: Mapping[str, Cells]) -> Se
     for community in sorted(registry.keys() | reporting.keys()):
         recounted, folded = registry.get(community, {}), reporting.get(community, {})
         found += [
-            Difference(community, cell, recounted.get(cell, 0), folded.get(cell, 0))
+            Difference(community, _told(cell), recounted.get(cell, 0), folded.get(cell, 0))
             for cell in sorted(recounted.keys() | folded.keys())
             if recounted.get(cell, 0) != folded.get(cell, 0)
         ]
         if remainder(recounted) or remainder(folded):
             found.append(Difference(community, "account", remainder(recounted), remainder(folded)))
     return found
+
+
+def _told(cell: str) -> str:
+    """Name a cell of the series by the beginning of its five minutes, others as they are."""
+    if not cell.startswith(SAMPLED_AT):
+        return cell
+    slot = int(cell.removeprefix(SAMPLED_AT))
+    return f"{SAMPLED_AT}{datetime.fromtimestamp(slot * SLOT_SECONDS, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def remainder(cells: Cells) -> int:
@@ -491,7 +637,9 @@ def remainder(cells: Cells) -> int:
 def _compare_hands(recount: Recount | None, dispatch: OpenHands | None) -> HandsComparison:
     registry_hands = recount.hands if recount else None
     dispatch_hands = dispatch.hands if dispatch else None
-    if recount is None or dispatch is None or recount.hands_applied != dispatch.heads:
+    # A sealed round is final in registry: hands that end later in dispatch move it no more.
+    final = recount is not None and recount.state == "sealed"
+    if final or recount is None or dispatch is None or recount.hands_applied != dispatch.heads:
         return HandsComparison(None, registry_hands, dispatch_hands)
     agreed = family(recount.hands, "") == family(dispatch.hands, "")
     return HandsComparison(agreed, registry_hands, dispatch_hands)

@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
-from services.reporting.domain import SLOT_SECONDS
-from shared.contracts.cells import cells_of
+from services.reporting.domain import SAMPLED_AT
+from shared.contracts.cells import SLOT_SECONDS, cells_of
 from shared.contracts.dispatch import VisitChange, VisitsChanged
 from shared.contracts.registry import CommunityRoll, RollChanged, RoundOpened, Standing
 
@@ -65,7 +65,7 @@ class RollFold:
             counts[kind] = n
             self._examples.setdefault(kind, standing)
         if standing.klass == "sampled" and standing.sampled_at is not None:
-            slot = int(standing.sampled_at.timestamp()) // SLOT_SECONDS
+            slot = int(standing.sampled_at.timestamp() // SLOT_SECONDS)
             self._samples[*place, slot] += n
 
     def moves(self) -> Moves:
@@ -85,10 +85,13 @@ class RollFold:
 
 
 def settled(message: RollChanged) -> Moves:
-    """What one message moves, for itself."""
+    """What one message moves, for itself; the series too, as cells `sampled_at.SLOT`."""
     fold = RollFold()
     fold.add(message)
-    return fold.moves()
+    return fold.moves() | {
+        (round_id, community, f"{SAMPLED_AT}{slot}"): n
+        for (round_id, community, slot), n in fold.sample_moves().items()
+    }
 
 
 def opened(message: RoundOpened) -> Moves:

@@ -17,7 +17,7 @@ class Settings(ServiceSettings):
         1, gt=0, description="how often the producers are asked for their heads, for `as_of`"
     )
     ledger_seconds: float = Field(
-        3, gt=0, description="how often the worker proves the account, for the metrics"
+        2, gt=0, description="how often the worker proves the account, for the metrics"
     )
     sealed_gauge_seconds: float = Field(
         86_400, ge=0, description="how long the gauges of a sealed round are still shown"

@@ -14,9 +14,11 @@ import msgspec
 
 from services.reporting.domain import (
     AREA_WIDTH,
+    SAMPLED_AT,
     Applied,
     ByArea,
     Head,
+    Outside,
     Producer,
     RebuildRunning,
     Round,
@@ -25,7 +27,14 @@ from services.reporting.messages import Moves, SampleMoves
 from shared import positions
 from shared.contracts.dispatch import VISITS
 from shared.contracts.envelope import Record
-from shared.contracts.registry import ROLL, ROUNDS, Area, RoundChanged, RoundTicked
+from shared.contracts.registry import (
+    ROLL,
+    ROUNDS,
+    Area,
+    Denominator,
+    RoundChanged,
+    RoundTicked,
+)
 from shared.database import Transaction
 from shared.errors import RoundUnknown
 
@@ -33,7 +42,9 @@ CONSUMER = "reporting"
 """Our name in `applied`, at the producers and as Kafka's group."""
 TOPICS = (ROUNDS, ROLL, VISITS)
 
-FOLDED = ("counter", "visit_counter", "series", "delta", "delta_floor", "area", "round")
+FOLDED = (
+    "counter", "visit_counter", "series", "delta", "delta_floor", "area", "denominator", "round",
+)  # fmt: skip
 """Tables that carry a generation."""
 
 _ROUND_COLUMNS = (
@@ -199,6 +210,23 @@ async def save_areas(tx: Transaction, generation: int, areas: Iterable[Area]) ->
     )
 
 
+async def save_denominators(tx: Transaction, generation: int, given: Iterable[Denominator]) -> None:
+    """Save numbers from outside; of several for one area and source the last one holds."""
+    newest = {(each.code, each.source): each for each in given}
+    ordered = [newest[key] for key in sorted(newest)]
+    await tx.do(
+        "INSERT INTO denominator (generation, code, source, people, as_of)"
+        " SELECT $1, d.* FROM unnest($2::text[], $3::text[], $4::bigint[], $5::date[]) d"
+        " ON CONFLICT (generation, code, source) DO UPDATE SET people = excluded.people,"
+        " as_of = excluded.as_of",
+        generation,
+        [each.code for each in ordered],
+        [each.source for each in ordered],
+        [each.people for each in ordered],
+        [each.as_of for each in ordered],
+    )
+
+
 async def save_round(
     tx: Transaction, generation: int, announced: RoundChanged, recorded_at: datetime
 ) -> None:
@@ -292,6 +320,28 @@ async def area_names(
     return dict(map(tuple, rows))
 
 
+async def denominators(
+    tx: Transaction, generation: int, areas: Sequence[str]
+) -> dict[tuple[str, str], Outside]:
+    """Read the numbers from outside in the caller's areas, by area and source."""
+    rows = await tx.rows(
+        "SELECT code, source, people, as_of FROM denominator"
+        " WHERE generation = $1 AND code LIKE ANY ($2)",
+        generation,
+        _patterns(areas),
+    )
+    return {(code, source): Outside(source, people, day) for code, source, people, day in rows}
+
+
+async def area_codes(tx: Transaction, generation: int, districts: Sequence[str]) -> list[str]:
+    """List the codes of every area of some districts."""
+    rows = await tx.rows(
+        "SELECT code FROM area WHERE generation = $1 AND left(code, 6) = ANY ($2) ORDER BY code",
+        generation, districts,
+    )  # fmt: skip
+    return [row["code"] for row in rows]
+
+
 # --- figures ---
 
 
@@ -358,11 +408,16 @@ async def series_by_area(
 async def counters_at(
     tx: Transaction, generation: int, round_id: str, cut: Mapping[int, int]
 ) -> dict[str, dict[str, int]]:
-    """Tell the counters at exactly a cut: what they are now, less what later positions did."""
+    """Tell the counters at exactly a cut: what they are now, less what later positions did.
+
+    The series is among them, as cells `sampled_at.SLOT`.
+    """
     rows = await tx.rows(
         """
         SELECT community, cell, sum(n)::bigint FROM (
             SELECT community, cell, n FROM counter WHERE generation = $1 AND round = $2
+            UNION ALL
+            SELECT community, $5 || slot, n FROM series WHERE generation = $1 AND round = $2
             UNION ALL
             SELECT community.key, cell.key, -cell.value::bigint
             FROM unnest($3::smallint[], $4::bigint[]) AS cut (partition, pos)
@@ -371,7 +426,7 @@ async def counters_at(
                 jsonb_each(delta.moved) community, jsonb_each_text(community.value) cell
         ) AS figures GROUP BY 1, 2 HAVING sum(n) <> 0
         """,
-        generation, round_id, list(cut.keys()), list(cut.values()),
+        generation, round_id, list(cut.keys()), list(cut.values()), SAMPLED_AT,
     )  # fmt: skip
     return _nested(rows)
 

@@ -50,6 +50,17 @@ area = sa.Table(
     comment="Names and places of districts, offices and communities",
 )
 
+denominator = sa.Table(
+    "denominator",
+    metadata,
+    _generation(),
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("people", sa.BigInteger, nullable=False),
+    sa.Column("as_of", sa.Date, nullable=False),
+    comment="How many people somebody outside says live in an area; one number a source",
+)
+
 round_ = sa.Table(
     "round",
     metadata,
@@ -116,7 +127,7 @@ delta = sa.Table(
     sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("moved", pg.JSONB, nullable=False),
     sa.Index("delta_recorded_at", "recorded_at"),
-    comment="What each recent position of the roll did to `counter`: {community: {cell: n}}",
+    comment="What each recent position of the roll did to the figures: {community: {cell: n}}",
 )
 
 delta_floor = sa.Table(

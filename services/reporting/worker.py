@@ -15,6 +15,7 @@ from shared.consumer import wait_for
 from shared.contracts.dispatch import VisitsChanged
 from shared.contracts.registry import (
     AreasChanged,
+    DenominatorsChanged,
     RollChanged,
     RoundChanged,
     RoundOpened,
@@ -25,6 +26,7 @@ from shared.http import Ops
 
 HANDLERS: Folds = {
     AreasChanged: account.name_areas,
+    DenominatorsChanged: account.take_denominators,
     RoundChanged: account.follow_rounds,
     RoundTicked: account.follow_clocks,
     RoundOpened: account.enter_rolls,
@@ -57,13 +59,20 @@ async def live(wiring: Wiring, stop: asyncio.Event) -> None:
 
 def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
     settings, database = wiring.settings, wiring.database
+    watch = ledger.Watch(database, wiring.peers)
 
     async def look() -> None:
         await producers.look(database, wiring.peers)
 
+    def sealed_after() -> datetime:
+        return datetime.now(UTC) - timedelta(seconds=settings.sealed_gauge_seconds)
+
+    async def recount() -> None:
+        await watch.recount(sealed_after())
+        await survey()
+
     async def survey() -> None:
-        sealed_after = datetime.now(UTC) - timedelta(seconds=settings.sealed_gauge_seconds)
-        metrics.CAMPAIGN.survey = await ledger.survey(database, wiring.peers, sealed_after)
+        metrics.CAMPAIGN.survey = await watch.survey(sealed_after())
 
     async def build() -> None:
         await rebuild.build(database, wiring.builder)
@@ -74,6 +83,7 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
 
     return [
         (settings.watch_seconds, look),
+        (settings.ledger_seconds, recount),
         (settings.ledger_seconds, survey),
         (REBUILD_SECONDS, build),
         (TRIM_SECONDS, tidy),

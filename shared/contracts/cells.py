@@ -20,6 +20,13 @@ from collections.abc import Iterator
 from shared.contracts.registry import Standing
 from shared.contracts.vocabulary import ON_ROLL
 
+SLOT_SECONDS = 300
+"""Width of one slot of the series of samples, in seconds of sampling time (R19).
+
+Slot = seconds since 1970 ÷ 300, rounded down; the sampled of a community, by slot, sum to
+`sampled`.
+"""
+
 
 def cells_of(standing: Standing) -> Iterator[str]:
     """Name every cell that counts this standing, in the community of its `counted_in`."""

@@ -1,6 +1,6 @@
 """reporting on a real PostgreSQL, with the other services' HTTP in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -60,7 +60,11 @@ class Desk:
 
 
 def round_message(
-    round_id: str, state: RoundState = "open", number: int = 1, version: int = 1
+    round_id: str,
+    state: RoundState = "open",
+    number: int = 1,
+    version: int = 1,
+    offices: Sequence[str] = (QIANCHENG, CHAOHE),
 ) -> RoundChanged:
     """A round of one day in January 2022, the fourth month of nobody's calendar."""
     return RoundChanged(
@@ -72,7 +76,7 @@ def round_message(
         state=state,
         opens_at=datetime(2022, 1, number, tzinfo=UTC),
         closes_at=datetime(2022, 1, number + 1, tzinfo=UTC),
-        offices=[QIANCHENG, CHAOHE],
+        offices=list(offices),
     )
 
 

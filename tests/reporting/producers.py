@@ -13,6 +13,7 @@ from shared.contracts.cells import cells_of
 from shared.contracts.dispatch import HANDS, VISITS
 from shared.contracts.envelope import PARTITIONS, Event, Message, Record, partition_of
 from shared.contracts.registry import ROLL, ROUNDS, Change, CommunityRoll, Standing
+from shared.contracts.vocabulary import RoundState
 from shared.outbox import NIL, Head, Heads, Pulled, PulledRecord
 
 
@@ -120,11 +121,18 @@ class World:
         self.dispatch = FakeProducer(HANDS, VISITS)
 
     def testify(
-        self, round_id: str, standings: Iterable[tuple[str, Standing]] = (), **hands: int
+        self,
+        round_id: str,
+        standings: Iterable[tuple[str, Standing]] = (),
+        *,
+        state: RoundState = "open",
+        **hands: int,
     ) -> None:
         """Let both services tell the round's totals: a recount of standings, and open hands."""
+        standings = list(standings)
         self.registry.totals[round_id] = {
             "round": round_id,
+            "state": state,
             "as_of": datetime.now(UTC),
             "heads": self.registry.heads(ROLL),
             "applied": [
@@ -132,6 +140,7 @@ class World:
                 for partition, pos in enumerate(self.registry.applied_hands)
             ],
             "communities": recount(standings),
+            "series": recount_series(standings),
             "hands": hands,
         }
         self.dispatch.totals[round_id] = {"heads": self.dispatch.heads(HANDS), "hands": hands}
@@ -143,6 +152,16 @@ def recount(standings: Iterable[tuple[str, Standing]]) -> dict[str, dict[str, in
     for community, standing in standings:
         found[standing.counted_in or community].update(cells_of(standing))
     return {community: dict(cells) for community, cells in found.items() if cells}
+
+
+def recount_series(standings: Iterable[tuple[str, Standing]]) -> dict[str, dict[str, int]]:
+    """Count the sampled by community and five minutes of sampling time."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for community, standing in standings:
+        if standing.klass == "sampled" and standing.sampled_at is not None:
+            slot = int(standing.sampled_at.timestamp()) // 300
+            found[standing.counted_in or community][str(slot)] += 1
+    return {community: dict(slots) for community, slots in found.items()}
 
 
 def change(

@@ -57,6 +57,7 @@ async def test_r2_coverage_is_sampled_by_roll_less_exclusions(desk: Desk) -> Non
         "visits_open": 0,
         "visits_done": 0,
         "coverage": 2 / 12,
+        "outside": [],
     }
     assert (second["code"], second["unaccounted"], second["coverage"]) == (CHAOHE, 6, 0)
     assert (answer["total"]["roll"], answer["total"]["coverage"]) == (20, 2 / 18)

@@ -31,7 +31,7 @@ from shared.contracts.registry import (
 from shared.contracts.vocabulary import Channel, Class, HandKind, Outcome, RoundState
 from shared.database import Database
 from tests.reporting.conftest import FIRST, SECOND, THIRD, Desk, round_message
-from tests.reporting.producers import FakeProducer, change, recount, rolls
+from tests.reporting.producers import FakeProducer, change, recount, recount_series, rolls
 
 COMMUNITIES = (FIRST, SECOND, THIRD, "410171001000", "410171000000")
 NOON = datetime(2022, 1, 9, 12, tzinfo=UTC)
@@ -233,8 +233,14 @@ class Town:
             self._announce(RollChanged(self.round_id, communities), next(iter(communities)))
 
     def recount(self) -> dict[str, dict[str, int]]:
-        """Count the people as they stand now."""
-        return recount(("", standing) for standing in self.people)
+        """Count the people as they stand now, and by five minutes of sampling time."""
+        told = [("", standing) for standing in self.people]
+        return {
+            community: cells
+            | {f"sampled_at.{slot}": n for slot, n in series.get(community, {}).items()}
+            for series in [recount_series(told)]
+            for community, cells in recount(told).items()
+        }
 
     def _announce(self, message: RollChanged | RoundOpened, key: str) -> None:
         event = self.producer.announce(message, key)

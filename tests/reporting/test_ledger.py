@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
@@ -115,6 +116,51 @@ async def test_r22_it_turns_false_and_names_the_cell(desk: Desk, day: str) -> No
     ]
 
 
+async def test_r22_the_series_is_proven_too_and_its_five_minutes_are_named(
+    desk: Desk, day: str
+) -> None:
+    """A sample moved to another time leaves every other figure as it is."""
+    async with desk.database.begin() as tx:
+        await tx.do("UPDATE series SET slot = slot + 1 WHERE round = $1", day)
+    told = await ask(desk)
+    assert (told["balanced"], told["reasons"]) == (False, ["cells_differ"])
+    assert told["differences"] == [
+        {"community": FIRST, "cell": cell, "registry": registry, "reporting": reporting}
+        for cell, registry, reporting in (
+            ("sampled_at.2022-01-09T12:00Z", 1, 0),
+            ("sampled_at.2022-01-09T12:05Z", 0, 1),
+        )
+    ]
+
+
+async def test_r22_the_series_can_be_told_at_a_cut_that_lies_behind_us(
+    desk: Desk, day: str
+) -> None:
+    later = msgspec.structs.replace(SAMPLED, sampled_at=NOON + timedelta(minutes=7))
+    for before, after in ((UNTESTED, later), (SAMPLED, later)):
+        desk.world.registry.announce(RollChanged(day, {FIRST: [change(before, after)]}), FIRST)
+    await desk.wiring.consumer.catch_up()
+    assert (await ask(desk))["balanced"] is True
+
+
+async def test_hands_that_end_after_sealing_are_not_missed(desk: Desk, day: str) -> None:
+    """A sealed account is final in registry; in dispatch the clock still ends its hands."""
+    desk.world.registry.announce(round_message(day, "sealed", version=2), day)
+    await desk.wiring.consumer.catch_up()
+    desk.world.testify(day, DAY, state="sealed", visit=1)
+    desk.world.dispatch.totals[day]["hands"] = {}
+    told = await ask(desk)
+    assert (told["balanced"], told["hands"]["balanced"]) == (True, None)
+    assert told["hands"]["registry"] == {"visit": 1}
+
+
+async def test_a_registry_that_tells_no_series_yet_proves_nothing(desk: Desk, day: str) -> None:
+    """While services are brought to a new version one by one, that is no alarm."""
+    del desk.world.registry.totals[day]["series"]
+    told = await ask(desk)
+    assert (told["balanced"], told["reasons"]) == (None, ["registry_unreachable"])
+
+
 async def test_an_account_that_does_not_add_up_is_false_even_if_both_agree(desk: Desk) -> None:
     """Whoever stands in no class at all is a blind corner, also when both miss them."""
     round_id = await desk.open_round({FIRST: 2})
@@ -186,10 +232,11 @@ async def test_an_office_reads_the_verdict_and_its_own_differences(desk: Desk, d
 async def test_gauges_tell_each_office_and_leave_with_a_round_that_is_long_over(
     desk: Desk, day: str
 ) -> None:
+    watch = ledger.Watch(desk.database, desk.wiring.peers)
+
     async def scrape(sealed_after: datetime) -> str:
-        metrics.CAMPAIGN.survey = await ledger.survey(
-            desk.database, desk.wiring.peers, sealed_after
-        )
+        await watch.recount(sealed_after)
+        metrics.CAMPAIGN.survey = await watch.survey(sealed_after)
         return generate_latest(REGISTRY).decode()
 
     now = datetime.now(UTC)
@@ -206,6 +253,25 @@ async def test_gauges_tell_each_office_and_leave_with_a_round_that_is_long_over(
     assert "lastmetre_ledger_balanced{" not in sealed
     assert f'round="{day}"' in sealed
     assert f'round="{day}"' not in await scrape(datetime.now(UTC) + timedelta(days=1))
+
+
+async def test_the_metrics_hold_the_counters_of_the_moment_against_the_last_recount(
+    desk: Desk, day: str
+) -> None:
+    """A recount of millions is dear and may rest; a counter changed by hand is still seen."""
+    watch = ledger.Watch(desk.database, desk.wiring.peers)
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    assert (await watch.survey(long_ago)).balanced == {}
+    await watch.recount(long_ago)
+    desk.world.registry.down = True
+    assert (await watch.survey(long_ago)).balanced == {day: True}
+    desk.world.registry.announce(RollChanged(day, {FIRST: [change(UNTESTED, SAMPLED)]}), FIRST)
+    desk.world.registry.down = False
+    await desk.wiring.consumer.catch_up()
+    assert (await watch.survey(long_ago)).balanced == {day: True}
+    async with desk.database.begin() as tx:
+        await tx.do("UPDATE counter SET n = n - 1 WHERE cell = 'sampled'")
+    assert (await watch.survey(long_ago)).balanced == {day: False}
 
 
 async def test_freshness_weighs_every_result(desk: Desk, day: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from services.registry import messages
 from services.registry.store import account, rounds
 from shared import positions
+from shared.contracts.vocabulary import RoundState
 from shared.database import Database
 from shared.outbox import ConsumerPosition, Head, heads
 
@@ -20,21 +21,26 @@ from shared.outbox import ConsumerPosition, Head, heads
 class Totals(msgspec.Struct, frozen=True):
     """Figures of one moment, and the positions of that moment: `heads` ours, `applied` dispatch's.
 
-    `communities` holds the cells of the account per community, zeros left out; `hands` the open
-    hands by kind.
+    `communities` holds the cells of the account per community, zeros left out; `series` the sampled
+    by slot of sampling time (seconds since 1970 ÷ 300); `hands` the open hands by kind.
     """
 
     round: UUID
+    state: RoundState
     as_of: datetime
     heads: list[Head]
     applied: list[ConsumerPosition]
     communities: dict[str, dict[str, int]]
+    series: dict[str, dict[int, int]]
     hands: dict[str, int]
 
     def within(self, covers: Callable[[str], bool]) -> Self:
         """Leave out communities that somebody does not cover."""
-        communities = {code: cells for code, cells in self.communities.items() if covers(code)}
-        return msgspec.structs.replace(self, communities=communities)
+        return msgspec.structs.replace(
+            self,
+            communities={code: cells for code, cells in self.communities.items() if covers(code)},
+            series={code: slots for code, slots in self.series.items() if covers(code)},
+        )
 
 
 @dataclass
@@ -70,14 +76,17 @@ class Recount:
     async def _count(self, round_id: UUID) -> Totals:
         async with self._database.snapshot() as tx:
             where = await rounds.load(tx, round_id)
+            counted = await account.recount(tx, where)
             return Totals(
                 round=round_id,
+                state=where.state,
                 as_of=datetime.now(UTC),
                 heads=await heads(tx),
                 applied=[
                     ConsumerPosition(p.topic, p.partition, p.pos)
                     for p in await positions.read(tx, "registry")
                 ],
-                communities=messages.recounted(await account.recount(tx, where)),
+                communities=messages.recounted(counted),
+                series=messages.recounted_series(counted),
                 hands=await account.open_hands(tx, round_id),
             )

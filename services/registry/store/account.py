@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from services.registry.domain.rounds import Round
+from shared.contracts.cells import SLOT_SECONDS
 from shared.database import Transaction
 
 # Materialised step by step, so that each rule is evaluated once a person.
@@ -256,16 +257,23 @@ async def count_into_population(tx: Transaction, deltas: dict[str, int]) -> None
 
 _RECOUNT = f"""
 WITH {_ALL}, {_STANDING}
-SELECT class, counted_in, needs, reason, hand_kind, channel, result, count(*)
+SELECT class, counted_in, needs, reason, hand_kind, channel, result, slot, count(*)
 FROM (SELECT class, counted_in, needs, reason, channel, result,
-             CASE WHEN class = 'in_hand' THEN hand_kind END AS hand_kind FROM standing) AS grouped
+             CASE WHEN class = 'in_hand' THEN hand_kind END AS hand_kind,
+             CASE WHEN class = 'sampled' THEN
+                 floor(extract(epoch FROM sampled_at) / {SLOT_SECONDS})::bigint END AS slot
+      FROM standing) AS grouped
 WHERE class <> 'off'
-GROUP BY class, counted_in, needs, reason, hand_kind, channel, result
+GROUP BY GROUPING SETS (
+    (class, counted_in, needs, reason, hand_kind, channel, result), (counted_in, slot))
 """
 
 
 async def recount(tx: Transaction, where: Round) -> list[asyncpg.Record]:
     """Count everybody anew from the facts: one row per community and kind of standing.
+
+    In the same scan the sampled are counted by slot of sampling time: a row per community and slot,
+    without a class; one without a class and a slot counts those who were not sampled.
 
     A draft has no account yet.
     """

@@ -1,6 +1,6 @@
 """What several answers have in common: rows, rounds, and as of when (R22)."""
 
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
 
 import msgspec
@@ -42,6 +42,21 @@ class AsOfAnswer(Answer):
     """Positions counted, by topic; the index is the partition."""
 
 
+class OutsideAnswer(Answer):
+    """Coverage against a number from outside, beside ours (R3)."""
+
+    source: str
+    people: int
+    """How many it counts here. An area without a number of its own, or seen in part, has the sum of
+    its parts' numbers if every one of them has one."""
+    as_of: date
+    """The day of the number; of a sum, of its oldest part."""
+    coverage: float | None
+    """Sampled by people, never capped; null when that is nobody."""
+    over: bool
+    """More were sampled than there should be: one of the two numbers is wrong."""
+
+
 class Row(Answer):
     """One line of figures. Null: this figure is not kept by what the rows stand for."""
 
@@ -69,6 +84,7 @@ class Row(Answer):
     visits_done: int | None
     coverage: float | None
     """Sampled by roll less excluded (R2); null when that is nobody."""
+    outside: list[OutsideAnswer] | None
 
 
 def tag_of(seen: View, *question: object) -> str:

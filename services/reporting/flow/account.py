@@ -14,6 +14,7 @@ from shared.contracts.dispatch import VisitsChanged
 from shared.contracts.envelope import Event
 from shared.contracts.registry import (
     AreasChanged,
+    DenominatorsChanged,
     RollChanged,
     RoundChanged,
     RoundOpened,
@@ -43,6 +44,15 @@ async def name_areas(
     """Areas were added or renamed: rows get names."""
     generation = await _generation(tx, into)
     await store.save_areas(tx, generation, [area for event in events for area in event.data.areas])
+
+
+async def take_denominators(
+    tx: Transaction, events: Sequence[Event[DenominatorsChanged]], into: int | None = None
+) -> None:
+    """Others say how many people there are: coverage is shown against that too (R3)."""
+    generation = await _generation(tx, into)
+    given = [each for event in events for each in event.data.denominators]
+    await store.save_denominators(tx, generation, given)
 
 
 async def follow_rounds(

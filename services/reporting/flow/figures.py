@@ -3,25 +3,31 @@
 Cost grows with communities and cells, never with residents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from services.reporting import domain, store
 from services.reporting.domain import (
     AREA_WIDTH,
-    SLOT_SECONDS,
     By,
     ByArea,
     Cells,
     Coverage,
     Line,
+    Outside,
     Round,
+    Scope,
     SeriesRow,
     View,
 )
+from shared.contracts.cells import SLOT_SECONDS
 from shared.database import Transaction
 
 EVERYWHERE = ("",)
 """Areas of somebody who sees all of them: the empty prefix."""
+
+OutsideByCode: TypeAlias = Mapping[str, Sequence[Outside]]
+"""Numbers from outside that measure each area (R3)."""
 
 
 async def view(tx: Transaction, round_id: str | None, areas: Sequence[str]) -> View:
@@ -43,17 +49,34 @@ async def view(tx: Transaction, round_id: str | None, areas: Sequence[str]) -> V
 async def coverage(
     tx: Transaction, generation: int, of: Round, by: By, areas: Sequence[str]
 ) -> Coverage:
-    """Read the coverage table of a round, limited to the caller's areas (R2, R4, R5)."""
+    """Read the coverage table of a round, limited to the caller's areas (R2, R3, R4, R5)."""
+    outside = await _outside(tx, generation, of, areas)
     if by == "need" or by == "channel":  # noqa: PLR1714 - narrows the type
         cells = await store.cells_of_scope(tx, generation, of.id, areas)
         visits = await store.visits_by_area(tx, generation, of.id, 0, areas)
         rows = domain.need_lines(cells) if by == "need" else domain.channel_lines(cells)
-        return Coverage(rows, _total(cells, visits.get("", {})))
-    return await _coverage_by_area(tx, generation, of, by, areas)
+        return Coverage(rows, _total(cells, visits.get("", {}), outside))
+    return await _coverage_by_area(tx, generation, of, by, areas, outside)
+
+
+async def _outside(
+    tx: Transaction, generation: int, of: Round, areas: Sequence[str]
+) -> OutsideByCode:
+    given = await store.denominators(tx, generation, areas)
+    if not given:
+        return {}
+    districts = sorted({office[: AREA_WIDTH["district"]] for office in of.offices})
+    codes = await store.area_codes(tx, generation, districts)
+    return Scope(of.offices, areas, codes).outside(given)
 
 
 async def _coverage_by_area(
-    tx: Transaction, generation: int, of: Round, by: ByArea, areas: Sequence[str]
+    tx: Transaction,
+    generation: int,
+    of: Round,
+    by: ByArea,
+    areas: Sequence[str],
+    outside: OutsideByCode,
 ) -> Coverage:
     width = AREA_WIDTH[by]
     cells = await store.cells_by_area(tx, generation, of.id, width, areas)
@@ -64,16 +87,20 @@ async def _coverage_by_area(
     return Coverage(
         rows=[
             domain.area_line(
-                code, domain.name_of(code, names), cells.get(code, {}), visits.get(code, {})
+                code,
+                domain.name_of(code, names),
+                cells.get(code, {}),
+                visits.get(code, {}),
+                outside.get(code, ()),
             )
             for code in codes
         ],
-        total=_total(domain.add(cells.values()), domain.add(visits.values())),
+        total=_total(domain.add(cells.values()), domain.add(visits.values()), outside),
     )
 
 
-def _total(cells: Cells, visits: Cells) -> Line:
-    return domain.area_line("total", "total", cells, visits)
+def _total(cells: Cells, visits: Cells, outside: OutsideByCode) -> Line:
+    return domain.area_line("total", "total", cells, visits, outside.get(domain.TOTAL, ()))
 
 
 async def series(

@@ -6,11 +6,11 @@ import structlog
 
 from services.reporting import domain, metrics, store
 from services.reporting.clients import Peers
-from services.reporting.domain import Fold, Heads, Ledger
+from services.reporting.domain import Evidence, Fold, Heads, Ledger
 from services.reporting.flow import figures
 from shared.database import Database, Transaction
 
-MAX_AGE = 2.0
+MAX_AGE = 1.0
 """Seconds a recount may be old for the metrics: whoever watches shares it with whoever asks."""
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,11 @@ async def reconcile(
 
     A recount may be up to `max_age` seconds old.
     """
-    evidence = await peers.testify(round_id, max_age)
+    return await prove(database, round_id, await peers.testify(round_id, max_age))
+
+
+async def prove(database: Database, round_id: str, evidence: Evidence) -> Ledger:
+    """Hold our counters of this moment against what the others said, at the cut they said it."""
     cut = evidence.recount.roll_heads if evidence.recount else {}
     async with database.snapshot() as tx:
         fold = await fold_at(tx, round_id, cut)
@@ -42,25 +46,51 @@ async def fold_at(tx: Transaction, round_id: str, cut: Heads) -> Fold:
     )
 
 
-async def survey(database: Database, peers: Peers, sealed_after: datetime) -> metrics.Survey:
-    """Look at every round that is still shown: its offices, and whether its account balances.
+class Watch:
+    """Every round that is still shown, looked at again and again, for the metrics.
 
-    Sealed rounds are final and not proven again; they are shown until long enough ago.
+    A recount is dear in a big round, and our own side of the comparison is not: so a new recount
+    may rest for a while, and the counters of every moment are held against the last one.
     """
-    async with database.snapshot() as tx:
-        generation = await store.current_generation(tx)
-        rounds = await store.watched_rounds(tx, generation, sealed_after)
-        offices = {
-            each.id: (
-                await figures.coverage(tx, generation, each, "office", figures.EVERYWHERE)
-            ).rows
+
+    def __init__(self, database: Database, peers: Peers) -> None:
+        self._database = database
+        self._peers = peers
+        self._evidence: dict[str, Evidence] = {}
+
+    async def recount(self, sealed_after: datetime) -> None:
+        """Have the others count every round that is not sealed; sealed ones are final and proven.
+
+        Args:
+            sealed_after: rounds that were sealed before are not shown any more
+
+        """
+        async with self._database.snapshot() as tx:
+            generation = await store.current_generation(tx)
+            rounds = await store.watched_rounds(tx, generation, sealed_after)
+        live = [each.id for each in rounds if each.state != "sealed"]
+        self._evidence = {each: await self._peers.testify(each, MAX_AGE) for each in live}
+
+    async def survey(self, sealed_after: datetime) -> metrics.Survey:
+        """Look at the offices of every round, and whether its account balances."""
+        async with self._database.snapshot() as tx:
+            generation = await store.current_generation(tx)
+            rounds = await store.watched_rounds(tx, generation, sealed_after)
+            offices = {
+                each.id: (
+                    await figures.coverage(tx, generation, each, "office", figures.EVERYWHERE)
+                ).rows
+                for each in rounds
+            }
+        balanced = {
+            each.id: await self._verdict(each.id, self._evidence[each.id])
             for each in rounds
+            if each.id in self._evidence and each.state != "sealed"
         }
-    live = [each.id for each in rounds if each.state != "sealed"]
-    verdicts = {round_id: await reconcile(database, peers, round_id, MAX_AGE) for round_id in live}
-    for round_id, verdict in verdicts.items():
-        if verdict.balanced is False:
-            log.warning("ledger_not_balanced", round=round_id, why=list(verdict.reasons))
-    return metrics.Survey(
-        offices, {round_id: verdict.balanced for round_id, verdict in verdicts.items()}
-    )
+        return metrics.Survey(offices, balanced)
+
+    async def _verdict(self, round_id: str, evidence: Evidence) -> bool | None:
+        proven = await prove(self._database, round_id, evidence)
+        if proven.balanced is False:
+            log.warning("ledger_not_balanced", round=round_id, why=list(proven.reasons))
+        return proven.balanced
