@@ -7,10 +7,12 @@ exist.
 from services.registry.domain.errors import (
     AreaUnknown,
     BadDocument,
+    CannotMerge,
     ClockRunsForward,
     ExclusionUnknown,
     FromTheFuture,
     IdentityConflict,
+    MergeUnknown,
     NothingToCorrect,
     NumberTaken,
     OutsideWindow,
@@ -30,7 +32,10 @@ LI = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 ZHAO = "e02fd0e4-00fd-490a-8bb3-0a7d0c2b8c11"
 ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
 SAMPLE, RESULT = "b6c54489-38a0-4f50-a60a-fd8d76219cae", "5e8b0f3c-6a1d-4c0e-9d8e-9b1c7f0a2d34"
+MERGE = "c56a4180-65aa-42ec-a945-5fd21dec0538"
 EXCLUSION = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+WANG_AGAIN = "2c5ea4c0-4067-4fe9-8bad-9b1deb4d3b7d"
+MERGE = "6ecd8c99-4036-403d-bf84-cf8400f67836"
 
 ANNOUNCED = (
     f'{{"round":"{ROUND}","communities":{{"410171001001":[["{LI}",2,{{}},{{}}]]}}}}'.encode()
@@ -38,6 +43,14 @@ ANNOUNCED = (
 SET_ASIDE = f'{{"round":"{ROUND}","hands":[{{"resident":"{WANG}","revision":1}}]}}'
 
 NUMBER = {"type": "cn_ric", "number": "999900195403124008"}
+MERGED = {
+    "id": MERGE,
+    "absorbed": ZHAO,
+    "into": LI,
+    "merged_by": "li.na",
+    "merged_at": "2022-01-13T17:05:00+08:00",
+    "gained_needs": [],
+}
 ROUND_DRAFTED = {
     "id": ROUND,
     "campaign": "2022-01",
@@ -124,6 +137,11 @@ EXAMPLES: Examples = {
                 "address": {"community_code": "410171001001"},
                 "needs": [],
             },
+            {
+                "id": WANG_AGAIN,
+                "name": "王某英",
+                "address": {"community_code": "410171001001", "building": "3"},
+            },
         ],
         reasons=[AreaUnknown, BadDocument, Forbidden, IdentityConflict, ResidentUnknown],
         gives={"resident_id": "/rows/0/id"},
@@ -157,7 +175,7 @@ EXAMPLES: Examples = {
                     "sex": "female",
                     "birth_date": "1954-03-12",
                     "id_document": {"type": "cn_ric", "number": "9999**********4008"},
-                    "phone": "13900000001",
+                    "phone": "139****0001",
                 }
             ],
             "next_cursor": None,
@@ -236,6 +254,7 @@ EXAMPLES: Examples = {
             "contacts": [
                 {
                     "id": WANG,
+                    "household": "ae92713f-4c56-53bb-9d0f-127edd42ddef",
                     "name": "王某英",
                     "phone": "13900000002",
                     "age": 72,
@@ -253,6 +272,40 @@ EXAMPLES: Examples = {
                 }
             ]
         },
+    ),
+    ("POST", "/v1/residents/{resident_id}:merge"): Example(
+        path={"resident_id": ZHAO},
+        body={"id": MERGE, "into": LI},
+        problems=[ResidentUnknown, CannotMerge, IdReused],
+        gives={"merge_id": "/id"},
+        reply=MERGED,
+    ),
+    ("GET", "/v1/merges"): Example(
+        query={"resident": LI, "limit": 100},
+        gives={"merge_id": "/items/0/id", "cursor": "/next_cursor"},
+        reply={"items": [MERGED], "next_cursor": None},
+    ),
+    ("GET", "/v1/merges/{merge_id}"): Example(
+        path={"merge_id": MERGE}, problems=[MergeUnknown], reply=MERGED
+    ),
+    ("POST", "/v1/merges/{merge_id}:undo"): Example(
+        path={"merge_id": MERGE},
+        problems=[MergeUnknown],
+        reply=MERGED | {"undone_by": "li.na", "undone_at": "2022-01-13T17:30:00+08:00"},
+    ),
+    ("POST", "/v1/residents/{resident_id}:merge"): Example(
+        path={"resident_id": WANG_AGAIN},
+        body={"id": MERGE, "into": WANG},
+        problems=[CannotMerge, IdReused, ResidentUnknown],
+        gives={"merge_id": "/id"},
+    ),
+    ("GET", "/v1/merges"): Example(
+        query={"resident": WANG},
+        gives={"merge_id": "/items/0/id", "cursor": "/next_cursor"},
+    ),
+    ("GET", "/v1/merges/{merge_id}"): Example(path={"merge_id": MERGE}, problems=[MergeUnknown]),
+    ("POST", "/v1/merges/{merge_id}:undo"): Example(
+        path={"merge_id": MERGE}, problems=[MergeUnknown, ResidentUnknown]
     ),
     ("POST", "/v1/rounds"): Example(
         body=ROUND_DRAFTED,
@@ -352,6 +405,23 @@ EXAMPLES: Examples = {
         problems=[IdReused, ResidentUnknown, RoundNotOpen, RoundUnknown],
         gives={"exclusion_id": "/id"},
         reply={"id": EXCLUSION, "status": "accepted"},
+    ),
+    ("POST", "/v1/exclusions:batch"): Example(
+        body=[
+            {
+                "id": EXCLUSION,
+                "round_id": ROUND,
+                "resident": {"id": ZHAO},
+                "reason": "vaccinated_48h",
+            },
+        ],
+        reasons=[IdReused, ResidentUnknown, RoundNotOpen, RoundUnknown],
+        gives={"exclusion_id": "/rows/0/id"},
+    ),
+    ("GET", "/v1/rounds/{round_id}/exclusions"): Example(
+        path={"round_id": ROUND},
+        problems=[RoundUnknown],
+        gives={"exclusion_id": "/items/0/id", "cursor": "/next_cursor"},
     ),
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): Example(
         path={"exclusion_id": EXCLUSION},
