@@ -23,6 +23,7 @@ from services.registry.domain.merging import Merge
 from services.registry.domain.residents import Draft, NeedSpan
 from services.registry.domain.rounds import Round
 from services.registry.flow import exclusions, field, merging, residents, results, rounds
+from services.registry.flow.clock import Timekeeper
 from services.registry.store import account
 from services.registry.vault import Vault
 from shared.contracts.dispatch import HandChange, HandsChanged
@@ -53,8 +54,8 @@ NOON = 6
 PEOPLE = [UUID(int=n + 1) for n in range(4)]
 ROUNDS = [UUID(int=n + 0x100) for n in range(2)]
 FACTS = (
-    "submission", "sample", "report", "exclusion", "hand", "roll_state", "residence_past",
-    "resident_need", "resident", "population", "merge", "merge_need",
+    "submission", "sample", "sample_past", "report", "exclusion", "hand", "roll_state",
+    "residence_past", "resident_need", "resident", "population", "merge", "merge_need",
 )  # fmt: skip
 
 
@@ -73,10 +74,12 @@ class Lives:
 
 @dataclass(frozen=True)
 class Needs:
-    """Somebody's needs are these from now on."""
+    """Somebody has these needs, for ever or in some hours after the first round's opening."""
 
     who: int
     needs: frozenset[Literal["mobility", "quarantine"]]
+    since: float | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class Report:
     swab: int
     outcome: Literal["negative", "positive"]
     released: bool = True
+    version: int = -1
+    """As which of its versions the swab is named."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,17 @@ class Void:
     """An earlier swab is voided."""
 
     swab: int
+    version: int = -1
+
+
+@dataclass(frozen=True)
+class Correct:
+    """An earlier swab was somebody's else, of another round, or of another time."""
+
+    swab: int
+    who: int
+    number: int
+    at: int = 1
 
 
 @dataclass(frozen=True)
@@ -171,6 +187,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Tick:
+    """The clock of a round under way shows so many hours of it, unless it stands later."""
+
+    number: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Keep:
+    """registry does what is due by the clock, as its worker does every other second."""
+
+
+@dataclass(frozen=True)
 class Open:
     """A round opens."""
 
@@ -192,8 +221,8 @@ class Seal:
 
 
 Step = (
-    Lives | Needs | Life | Swabs | Report | Void | Again | Exclude | Revoke | Hand
-    | Absorb | Part | Open | Close | Seal
+    Lives | Needs | Life | Swabs | Report | Void | Correct | Again | Exclude | Revoke | Hand
+    | Absorb | Part | Open | Close | Seal | Tick | Keep
 )  # fmt: skip
 
 
@@ -204,8 +233,10 @@ Step = (
 class Swabbed:
     """A swab that was taken in."""
 
-    entry: Entry
+    sample: model.Sample
     number: int
+    versions: list[Entry]
+    """What was said of it; the last one stands."""
     standing: UUID | None
     """The released report that stands."""
 
@@ -216,8 +247,9 @@ class Absorbed:
 
     merge: UUID
     into: int
-    gained: frozenset[str]
-    """The needs that the other one has by it."""
+    had: model.Spans
+    """The needs of the other one before, and since."""
+    has: model.Spans
 
 
 class Books:
@@ -227,6 +259,7 @@ class Books:
         self._runner = asyncio.Runner()
         self._vault = vault
         self._database = Database(url, before_commit=self._record, pool_size=1)
+        self._timekeeper = Timekeeper(self._database, vault, timedelta(hours=72))
         self._announced: list[Any] = []
         self._run(self._database.transact(residents.register_areas, _areas()))
         for number, round_id in enumerate(ROUNDS):
@@ -257,6 +290,7 @@ class Books:
             model.Round((CHAOHE,)),
         ]
         self._state = ["draft", "draft"]
+        self._clocks = [0.0, float(WINDOW)]
         self._swabs: list[Swabbed] = []
         self._sent: list[Entry] = []
         self._merges: dict[int, Absorbed] = {}
@@ -272,14 +306,17 @@ class Books:
         self._steps += 1
         await self._ways()[type(step)](step)
         self._fold_announced()
+        for person in self._people.values():
+            person.judge(self._time(person.homes[-1][1]))
 
     def _ways(self) -> dict[type, Callable[[Any], Awaitable[None]]]:
         """How each kind of step is taken."""
         return {
             Lives: self._lives, Needs: self._changes, Life: self._changes, Swabs: self._swab,
-            Report: self._report, Void: self._void, Again: self._again, Exclude: self._exclude,
-            Revoke: self._revoke, Hand: self._hand, Open: self._turn, Close: self._turn,
-            Seal: self._turn, Absorb: self._absorb, Part: self._part,
+            Report: self._report, Void: self._void, Correct: self._correct, Again: self._again,
+            Exclude: self._exclude, Revoke: self._revoke, Hand: self._hand, Absorb: self._absorb,
+            Part: self._part, Open: self._turn, Close: self._turn, Seal: self._turn,
+            Tick: self._tick, Keep: self._keep,
         }  # fmt: skip
 
     async def _again(self, _step: Again) -> None:
@@ -313,11 +350,15 @@ class Books:
         since, before = person.homes[-1]
         if before == UNKNOWN:
             return since
+        return self._time(before, community)
+
+    def _time(self, *communities: str) -> float:
+        """Tell the time in some communities: that of the drills there."""
         clocks = [
-            NOON + WINDOW * number
+            self._clocks[number]
             for number, state in enumerate(self._state)
             if state == "open" and any(c.startswith(self._model[number].offices)
-                                       for c in (before, community))
+                                       for c in communities)
         ]  # fmt: skip
         # Without a drill under way it is now: long after every swab.
         return max(clocks, default=1e6 + self._steps)
@@ -327,10 +368,12 @@ class Books:
         if person is None:
             return
         if isinstance(step, Needs):
-            spans = tuple(NeedSpan(code) for code in sorted(step.needs))
-            await self._register(step.who, needs=spans)
-            if step.needs != person.needs:
-                self._kept(step.who).needs = step.needs
+            since, until = (None if h is None else _at(h) for h in (step.since, step.until))
+            stated = tuple(NeedSpan(code, since, until) for code in sorted(step.needs))
+            await self._register(step.who, needs=stated)
+            spans: model.Spans = {need: _span(step) for need in step.needs}
+            if spans != person.spans:
+                self._kept(step.who).spans = spans
         else:
             await self._register(step.who, alive=step.alive)
             if step.alive != person.alive:
@@ -346,14 +389,13 @@ class Books:
             return
         if step.who == step.into or step.who in kept_by:
             return
-        asked = Merge(
-            self._id(), PEOPLE[step.who], PEOPLE[step.into], "office", datetime.now(UTC)
-        )
+        asked = Merge(self._id(), PEOPLE[step.who], PEOPLE[step.into], "office", datetime.now(UTC))
         for _ in range(2):  # the second time it is a repeat
             await self._database.transact(merging.merge, self._vault, asked, lambda _: True)
         absorbed, kept = self._people[step.who], self._people[step.into]
-        self._merges[step.who] = Absorbed(asked.id, step.into, absorbed.needs - kept.needs)
-        kept.needs |= absorbed.needs
+        has = model.united(kept.spans, absorbed.spans, self._time(kept.homes[-1][1]))
+        self._merges[step.who] = Absorbed(asked.id, step.into, kept.spans, has)
+        kept.spans = has
         kept.records = (kept.records or frozenset({step.into})) | {step.who}
         absorbed.records = frozenset()
 
@@ -367,7 +409,13 @@ class Books:
                 datetime.now(UTC),
             )  # fmt: skip
         absorbed, kept = self._people[step.who], self._people[merged.into]
-        kept.needs -= merged.gained
+        # What was changed since then is left as it is.
+        kept.spans = dict(kept.spans)
+        for need, span in merged.has.items():
+            if kept.spans.get(need) == span != merged.had.get(need):
+                del kept.spans[need]
+                if need in merged.had:
+                    kept.spans[need] = merged.had[need]
         kept.records = (kept.records or frozenset()) - {step.who}
         absorbed.records = frozenset({step.who})
 
@@ -387,49 +435,64 @@ class Books:
         assert [answer.status for answer in answers] == ["accepted"] * len(entries), answers
         for swab, entry in zip(takeable, entries, strict=True):
             shown = swab.outcome if swab.released else None
-            self._sent.append(entry)
-            self._swabs.append(Swabbed(entry, swab.number, entry.result if shown else None))
-            self._model[swab.number].samples.append(
-                model.Sample(
-                    swab.who, hours(entry), entry.channel, LUYUAN if swab.here else None, shown
-                )
+            sample = model.Sample(
+                swab.who, hours(entry), entry.channel, LUYUAN if swab.here else None, shown
             )
+            self._sent.append(entry)
+            self._swabs.append(
+                Swabbed(sample, swab.number, [entry], entry.result if shown else None)
+            )
+            self._model[swab.number].samples.append(sample)
 
-    def _known_swab(self, index: int) -> tuple[Swabbed, model.Sample] | None:
+    def _known_as(self, index: int, version: int = -1) -> tuple[Swabbed, Entry] | None:
+        """Pick an earlier swab, and what was said of it, if its rounds still take entries."""
         if not self._swabs:
             return None
         swab = self._swabs[index % len(self._swabs)]
-        place = [s for s in self._swabs if s.number == swab.number].index(swab)
-        return swab, self._model[swab.number].samples[place]
+        said = swab.versions[version % len(swab.versions)]
+        named = ROUNDS.index(said.round)
+        return (swab, said) if self._takes(swab.number) and self._takes(named) else None
+
+    async def _add(self, entry: Entry) -> None:
+        (answer,) = await self._enter(entry)
+        assert answer.status == "accepted", answer.reason
+        self._sent.append(entry)
 
     async def _report(self, step: Report) -> None:
-        known = self._known_swab(step.swab)
-        if known is None or not self._takes(known[0].number):
-            return
-        swab, sample = known
-        entry = replace(
-            swab.entry, result=self._id(), outcome=step.outcome, corrects=swab.standing,
-            released_at=swab.entry.sampled_at if step.released else None,
-        )  # fmt: skip
-        (answer,) = await self._enter(entry)
-        assert answer.status == "accepted", answer.reason
-        self._sent.append(entry)
-        if step.released:
-            swab.standing, sample.outcome = entry.result, step.outcome
+        if known := self._known_as(step.swab, step.version):
+            swab, said = known
+            entry = replace(
+                said, result=self._id(), outcome=step.outcome, corrects=swab.standing,
+                released_at=said.sampled_at if step.released else None,
+            )  # fmt: skip
+            await self._add(entry)
+            if step.released:
+                swab.standing, swab.sample.outcome = entry.result, step.outcome
 
     async def _void(self, step: Void) -> None:
-        known = self._known_swab(step.swab)
-        if known is None or not self._takes(known[0].number):
+        if known := self._known_as(step.swab, step.version):
+            swab, said = known
+            await self._add(_about(said, result=self._id(), void=True))
+            swab.sample.void = True
+
+    async def _correct(self, step: Correct) -> None:
+        known = self._known_as(step.swab)
+        if known is None or step.who not in self._people or not self._takes(step.number):
             return
-        swab, sample = known
-        entry = replace(
-            swab.entry, result=self._id(), outcome=None, released_at=None,
-            corrects=swab.entry.sample, void=True,
+        swab, said = known
+        right = _about(
+            said, result=self._id(), resident=PEOPLE[step.who], round=ROUNDS[step.number],
+            sampled_at=_at(step.at + WINDOW * step.number),
         )  # fmt: skip
-        (answer,) = await self._enter(entry)
-        assert answer.status == "accepted", answer.reason
-        self._sent.append(entry)
-        sample.void = True
+        if swab.sample.void:
+            (answer,) = await self._enter(right)
+            assert answer.status == "rejected"
+            return
+        await self._add(right)
+        swab.versions.append(replace(right, corrects=None))
+        swab.sample.who, swab.sample.at, swab.number = step.who, hours(right), step.number
+        for number, told in enumerate(self._model):
+            told.samples = [each.sample for each in self._swabs if each.number == number]
 
     async def _exclude(self, step: Exclude) -> None:
         if step.who not in self._people or self._state[step.number] == "sealed":
@@ -479,16 +542,25 @@ class Books:
         now = datetime.now(UTC)
         if isinstance(step, Open) and self._state[number] == "draft":
             await self._database.transact(rounds.open_round, self._vault, round_id, now)
-            await self._database.transact(rounds.tick, round_id, _at(NOON + WINDOW * number))
             self._state[number] = "open"
+            await self._tick(Tick(number, NOON))
         elif isinstance(step, Close) and self._state[number] == "open":
-            await self._database.transact(rounds.close_round, round_id, now)
+            await self._database.transact(rounds.close_round, self._vault, round_id, now)
             self._model[number].members = deepcopy(self._people)
             self._state[number] = "closed"
         elif isinstance(step, Seal) and self._state[number] == "closed":
             await self._database.transact(rounds.seal_round, round_id, now)
             self._model[number].final = self._model[number].figures(self._people)
             self._state[number] = "sealed"
+
+    async def _tick(self, step: Tick) -> None:
+        at = step.at + WINDOW * step.number
+        if self._state[step.number] == "open" and at >= self._clocks[step.number]:
+            self._clocks[step.number] = at
+            await self._timekeeper.tick(ROUNDS[step.number], _at(at), datetime.now(UTC))
+
+    async def _keep(self, _step: Keep) -> None:
+        await self._timekeeper.keep(datetime.now(UTC))
 
     # --- the three accounts ---
 
@@ -499,6 +571,7 @@ class Books:
         self._fold.hold()
 
     async def _compare(self) -> None:
+        await self._take(Keep())
         for number, round_id in enumerate(ROUNDS):
             if self._state[number] == "draft":
                 continue
@@ -542,6 +615,13 @@ def _at(hours: float) -> datetime:
     return OPENS + timedelta(hours=hours)
 
 
+def _span(step: Needs) -> tuple[float, float]:
+    return (
+        float("-inf") if step.since is None else step.since,
+        float("inf") if step.until is None else step.until,
+    )
+
+
 def hours(entry: Entry) -> float:
     """When a swab was taken, in hours after the first opening."""
     return (entry.sampled_at - OPENS) / timedelta(hours=1)
@@ -561,6 +641,11 @@ def _round(round_id: UUID, number: int) -> Round:
         state="draft", opens_at=opens, closes_at=opens + timedelta(hours=WINDOW),
         offices=SCOPES[number], manual_clock=True, clock_at=opens,
     )  # fmt: skip
+
+
+def _about(said: Entry, **more: Any) -> Entry:
+    """Write a row that corrects what was said of a swab, or voids it."""
+    return replace(said, outcome=None, released_at=None, corrects=said.sample, **more)
 
 
 def _entry(swab: Swab, sample: UUID, result: UUID) -> Entry:

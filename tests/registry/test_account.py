@@ -18,12 +18,15 @@ from tests.registry.books import (
     PEOPLE,
     ROUNDS,
     UNKNOWN,
+    WINDOW,
     Absorb,
     Again,
     Books,
     Close,
+    Correct,
     Exclude,
     Hand,
+    Keep,
     Life,
     Lives,
     Needs,
@@ -35,6 +38,7 @@ from tests.registry.books import (
     Step,
     Swab,
     Swabs,
+    Tick,
     Void,
 )
 from tests.support.town import LANQIAO, LUYUAN
@@ -50,6 +54,7 @@ _round = st.integers(0, len(ROUNDS) - 1)
 _outcome = st.sampled_from(("negative", "positive"))
 _index = st.integers(0, 3)
 _needs = st.frozensets(st.sampled_from(("mobility", "quarantine")))
+_hour = st.none() | st.integers(1, 2 * WINDOW)
 _lives = st.builds(
     Lives, _who, st.integers(0, len(COMMUNITIES) - 1), st.none() | st.integers(-1, 14)
 )
@@ -61,11 +66,13 @@ _step: st.SearchStrategy[Step] = st.one_of(
     _lives,
     _lives,
     st.builds(Needs, _who, _needs),
+    st.builds(Needs, _who, _needs, _hour, _hour),
     st.builds(Life, _who, st.booleans()),
     st.builds(Swabs, st.lists(_swab, min_size=1, max_size=3).map(tuple)),
     st.builds(Swabs, st.tuples(_swab)),
-    st.builds(Report, _index, _outcome, st.booleans()),
-    st.builds(Void, _index),
+    st.builds(Report, _index, _outcome, st.booleans(), _index),
+    st.builds(Void, _index, _index),
+    st.builds(Correct, _index, _who, _round, st.integers(0, NOON)),
     st.just(Again()),
     st.builds(Exclude, _who, _round, st.sampled_from(("recovered", "under_3"))),
     st.builds(Revoke, _index),
@@ -75,6 +82,8 @@ _step: st.SearchStrategy[Step] = st.one_of(
     ),
     st.builds(Absorb, _who, _who),
     st.builds(Part, _who),
+    st.builds(Tick, _round, st.integers(NOON, WINDOW + NOON)),
+    st.just(Keep()),
     st.builds(Open, _round),
     st.builds(Close, _round),
     st.builds(Seal, _round),
@@ -146,3 +155,20 @@ def test_the_dead_who_were_sampled_before_a_closing_keep_their_needs(books: Book
         Close(0), Needs(0, frozenset()), Swabs((Swab(0, 0),)), Report(0, "positive"), Again(),
     )  # fmt: skip
     assert books.figures()[LUYUAN]["need.quarantine.positive"] == 1
+
+
+def test_a_need_is_judged_by_the_clock_of_where_somebody_lives(books: Books) -> None:
+    ill = Needs(0, frozenset({"quarantine"}), since=8, until=14)
+    cell = "need.quarantine.roll"
+    books.play(Lives(0, HERE), ill, Open(0))
+    assert cell not in books.figures()[LUYUAN]
+    books.play(Lives(0, HERE), ill, Open(0), Tick(0, 8))
+    assert books.figures()[LUYUAN][cell] == 1
+    books.play(Lives(0, HERE), ill, Open(0), Tick(0, 8), Open(1), Close(0))
+    # The second round opens at 12 and shows 18 soon: by then it is over, in the first one too.
+    assert cell not in books.figures()[LUYUAN]
+    books.play(Lives(0, HERE), ill, Open(0), Tick(0, 8), Close(0), Keep(), Swabs((Swab(0, 0),)))
+    assert books.figures()[LUYUAN][cell] == 1
+    books.play(Lives(0, HERE), ill, Open(0), Open(1), Close(1), Close(0))
+    # The first one's clock stands at six: what was over in the second has not begun.
+    assert cell not in books.figures()[LUYUAN]
