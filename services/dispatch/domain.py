@@ -32,7 +32,10 @@ OUTCOMES: frozenset[VisitOutcome] = frozenset(get_args(VisitOutcome))
 
 CaseState = Literal["open", "closed"]
 Closing = Literal["sampled", "excluded", "left", "died", "need_ended", "round_closed"]
-"""Why a case closes, and with it a visit that has not been made."""
+"""Why a case closes, and with it a visit that has not been made.
+
+`died`: registry does not count them as alive; that is also a record merged into another one's.
+"""
 Cancelling = Literal[
     "sampled", "excluded", "left", "died", "need_ended", "round_closed", "moved_home", "by_office"
 ]

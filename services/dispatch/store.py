@@ -1,8 +1,9 @@
 """All SQL of dispatch; rows ↔ domain.
 
 Lock order in a transaction: round (advisory, shared by everybody but those who change the round
-itself) → team → persons, sorted → visits → outbox heads. A person's row is the mutex of all their
-visits in that round: nothing of one is written without the other's lock.
+itself) → report or decision → teams, sorted → persons, sorted → visits → outbox heads. A person's
+row is the mutex of all their visits in that round: nothing of one is written without the other's
+lock.
 """
 
 import secrets
