@@ -4,6 +4,20 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
 Figures = dict[str, dict[str, int]]
+Spans = dict[str, tuple[float, float]]
+"""Needs, each with when it begins and ends; infinite where nothing was said."""
+
+
+def united(ours: Spans, theirs: Spans, clock: float) -> Spans:
+    """The needs of two records of one person: what is over in one of them is not told by it.
+
+    Between two spans that are apart the need is taken to hold.
+    """
+    both = theirs | ours
+    for need in ours.keys() & theirs.keys():
+        told = [span for span in (ours[need], theirs[need]) if span[1] > clock] or [ours[need]]
+        both[need] = min(since for since, _ in told), max(until for _, until in told)
+    return both
 
 
 @dataclass
@@ -11,10 +25,18 @@ class Person:
     """Somebody on file. `homes` holds (since, community) in the order of noting."""
 
     homes: list[tuple[float, str]]
+    spans: Spans = field(default_factory=dict)
     needs: frozenset[str] = frozenset()
+    """Those that hold by the clock of where they live."""
     alive: bool = True
     records: frozenset[int] | None = None
     """Whose facts are theirs: their own, unless records were merged; the absorbed has none."""
+
+    def judge(self, clock: float) -> None:
+        """Say which needs hold."""
+        self.needs = frozenset(
+            n for n, (since, until) in self.spans.items() if since <= clock < until
+        )
 
     def stays(self) -> list[tuple[float, float, str]]:
         """Where they lived, from and until when: what is noted later overlays what was before."""

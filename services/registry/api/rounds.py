@@ -144,7 +144,9 @@ def _stepping(routes: APIRouter, wiring: Wiring) -> None:
     async def post_close(round_id: UUID, caller: CallerDep) -> Response:
         """Close a round: sampling time ends; entries of that time are still taken."""
         await require_all(round_id, caller)
-        closed = await wiring.database.transact(rounds.close_round, round_id, datetime.now(UTC))
+        closed = await wiring.database.transact(
+            rounds.close_round, wiring.vault, round_id, datetime.now(UTC)
+        )
         return json_reply(_shown(closed))
 
     @routes.post("/v1/rounds/{round_id}:seal", responses=openapi_reply(RoundOut))

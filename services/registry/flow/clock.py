@@ -90,9 +90,9 @@ class Timekeeper:
         if step == "open":
             return await self._database.transact(rounds.open_round, self._vault, where.id, now)
         if step == "close":
-            # Closing freezes the needs of its people: those of the last seconds too.
+            # In batches what closing would do in one: it freezes the needs of its people.
             await self._turn(now, where.offices)
-            return await self._database.transact(rounds.close_round, where.id, now)
+            return await self._database.transact(rounds.close_round, self._vault, where.id, now)
         return await self._database.transact(rounds.seal_round, where.id, now)
 
     async def _turn(self, now: datetime, offices: Collection[str] | None = None) -> int:

@@ -33,27 +33,34 @@ async def turn(
     return await _turn(tx, vault, under_way, clocks, now, offices)
 
 
-async def turn_for(tx: Transaction, vault: Vault, opening: Round, now: datetime) -> None:
+async def turn_before_opening(tx: Transaction, vault: Vault, opening: Round, now: datetime) -> None:
     """Judge the needs of a round's people by its clock, before it opens.
 
     A drill may open long ago or far ahead: a need that is over today may hold in it, and the other
     way round, so everything with a beginning or an end is judged then. The caller owns the
     residents' lock and the round's; those of the other rounds under way are taken here.
     """
-    under_way = await rounds.listed(tx, "open")
-    await locks.share_rounds(tx, [where.id for where in under_way])
     await _forget(tx, opening, now)
-    clocks = drilled([*await rounds.listed(tx, "open"), opening], now)
-    while await _turn(tx, vault, under_way, clocks, now, opening.offices):
-        pass
+    await _turn_in(tx, vault, opening, now)
 
 
-async def turn_after(tx: Transaction, closed: Round, now: datetime) -> None:
-    """Have the needs of a drill's people judged by another clock, now that it is closed.
+async def turn_before_closing(tx: Transaction, vault: Vault, closing: Round, now: datetime) -> None:
+    """Judge needs that are due by the clock of a round, before they are frozen with it.
 
-    That is done when needs are turned next. The caller owns the residents' lock and the round's.
+    Those of a drill's people are judged by another clock once it is closed, when needs are turned
+    next. The caller owns the same locks as for the opening.
     """
-    await _forget(tx, closed, now)
+    await _turn_in(tx, vault, closing, now)
+    await _forget(tx, closing, now)
+
+
+async def _turn_in(tx: Transaction, vault: Vault, where: Round, now: datetime) -> None:
+    others = [other.id for other in await rounds.listed(tx, "open") if other.id != where.id]
+    await locks.share_rounds(tx, others)
+    under_way = await rounds.listed(tx, "open")
+    clocks = drilled({other.id: other for other in (*under_way, where)}.values(), now)
+    while await _turn(tx, vault, under_way, clocks, now, where.offices):
+        pass
 
 
 async def _turn(

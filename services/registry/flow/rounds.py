@@ -68,7 +68,7 @@ async def open_round(tx: Transaction, vault: Vault, round_id: UUID, now: datetim
     opened = draft.open(now)
     if opened is draft:
         return opened
-    await needs.turn_for(tx, vault, opened, now)
+    await needs.turn_before_opening(tx, vault, opened, now)
     await rounds.save(tx, opened)
     announce(tx, [messages.round_changed(opened)])
 
@@ -81,7 +81,7 @@ async def open_round(tx: Transaction, vault: Vault, round_id: UUID, now: datetim
     return opened
 
 
-async def close_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
+async def close_round(tx: Transaction, vault: Vault, round_id: UUID, now: datetime) -> Round:
     """Close a round: sampling time ends and membership freezes; entries are taken until sealed.
 
     Raises:
@@ -94,7 +94,7 @@ async def close_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
     closed = known.close(now, await locks.moment(tx))
     if closed is known:
         return closed
-    await needs.turn_after(tx, closed, now)
+    await needs.turn_before_closing(tx, vault, known, now)
     await account.freeze(tx, closed)
     await rounds.save(tx, closed)
     announce(tx, [messages.round_changed(closed)])
