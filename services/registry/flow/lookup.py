@@ -109,8 +109,9 @@ async def contacts(
     standing = named | {r.id: r for r in await store.find(tx, vault, kept - named.keys())}
     found = {
         asked: resident
-        for asked, record in named.items()
-        if caller.covers((resident := standing[record.merged_into or asked]).community)
+        for asked in ids
+        if (record := named.get(asked)) is not None
+        and caller.covers((resident := standing[record.merged_into or asked]).community)
     }
     did = "contacts" if sees_contacts(caller) else "masked contacts"
     await store.note(tx, caller.sub, did, list(found), now)
