@@ -26,7 +26,7 @@ import pytest
 
 from shared.contracts.registry import RollChanged
 from tests.registry.books import ELSEWHERE, OUTSIDE
-from tests.registry.words import OFFICE_ROLES, announced, hour, lives, told
+from tests.registry.words import OFFICE_ROLES, announced, exclude, hour, lives, told
 from tests.support.town import CHAOHE, DISTRICT, DONGFANG, JSON, LANQIAO, LUYUAN, Town
 
 PLACES = {
@@ -40,6 +40,8 @@ PLACES = {
 NAMES = {code: name for name, code in PLACES.items()}
 COLUMNS = ("never", "before", "during", "after", "paper")
 Phase = Literal["open", "closed", "sealed"]
+STEPS = {"open": (), "closed": ("close",), "sealed": ("close", "seal")}
+"""How a round comes into each phase."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ async def test_lives_around_a_swab(town: Town, phase: Phase, table: str) -> None
     await here.hear({who: heard for who, heard in earlier.items() if heard})
 
     assert await here.swab("during", 2) | await here.swab("after", 2, result=True) == {"accepted"}
-    for step in {"open": (), "closed": ("close",), "sealed": ("close", "seal")}[phase]:
+    for step in STEPS[phase]:
         await town.step(here.round, step)
     await here.hear({who: LIVES[who[0]].event for who in expected})
     late = (
@@ -242,3 +244,43 @@ async def test_lives_around_a_swab(town: Town, phase: Phase, table: str) -> None
         resulted=results,
         visits_open=classes["unaccounted"] if phase == "open" else 0,
     )
+
+
+@pytest.mark.parametrize(("phase", "quarantined"), [("open", 0), ("closed", 4), ("sealed", 4)])
+async def test_a_quarantine_ends_by_the_clock_with_its_visit(
+    town: Town, phase: Phase, quarantined: int
+) -> None:
+    """Before, after and without being sampled; a round that is over keeps the needs of its end."""
+    until_three = [{"code": "quarantine", "until": hour(3)}]
+    _, paper, sampled, excluded = await town.people(*(lives(needs=until_three) for _ in range(4)))
+    round_id = await town.round()
+    await town.tick(round_id, 2)
+    await town.results(town.result(round_id, sampled))
+    await exclude(town, round_id, excluded)
+    await town.expect(round_id, sampled=1, excluded=1, unaccounted=2, visits_open=2)
+    for step in STEPS[phase]:
+        await town.step(round_id, step)
+
+    await town.tick(round_id, 4)
+    taken = phase != "sealed"
+    answer = await town.results(town.result(round_id, paper, 1.5))
+    assert told(answer) == ["accepted" if taken else "round-not-open"]
+    await town.expect(
+        round_id, roll=4, sampled=1 + taken, excluded=1, unaccounted=2 - taken, visits_open=0
+    )
+    by_need = await town.coverage(round_id, by="need")
+    assert by_need.get("quarantine", {"roll": 0})["roll"] == quarantined
+
+
+async def test_a_quarantine_begins_by_the_clock_and_a_visit_is_planned(town: Town) -> None:
+    from_three = [{"code": "quarantine", "from": hour(3), "until": hour(5)}]
+    sampled, _ = await town.people(*(lives(needs=from_three) for _ in range(2)))
+    round_id = await town.round()
+    await town.tick(round_id, 2)
+    await town.results(town.result(round_id, sampled))
+    await town.expect(round_id, sampled=1, unaccounted=1, visits_open=0)
+    await town.tick(round_id, 3)
+    await town.expect(round_id, sampled=1, unaccounted=1, visits_open=1)
+    assert (await town.coverage(round_id, by="need"))["quarantine"]["roll"] == 2
+    await town.tick(round_id, 5)
+    await town.expect(round_id, sampled=1, unaccounted=1, visits_open=0)
