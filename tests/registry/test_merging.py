@@ -224,7 +224,7 @@ async def test_r19_rows_about_the_absorbed_record_say_what_is_new_of_the_person(
 ) -> None:
     row = {"id": str(uuid4()), "name": "王秀英", "phone": "1", "id_document": OLD} | lives()
     assert told(await register(town, row)) == ["accepted"]
-    double = UUID(row["id"])
+    double = UUID(str(row["id"]))
     (kept,) = await town.people(lives(LANQIAO, name="王秀英", id_document=WHOLE))
     await merged(town, double, kept)
     # The old list once more says nothing new.
