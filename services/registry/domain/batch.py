@@ -70,7 +70,7 @@ class Batch:
                 continue
             if self._digest(twin) == self._digest(entry):
                 self._twins[entry.ordinal] = twin.ordinal
-            else:
+            elif entry.result or twin.result:
                 self._settle(entry, "rejected", IdReused("id: used twice in this batch"))
 
     def _check(self, entry: Entry, where: Round | None) -> None:
@@ -109,7 +109,8 @@ class Batch:
             if before == self._identity(entry):
                 self._settle(entry, "duplicate")
             elif entry.ordinal not in self._settled:
-                self._settle(entry, "rejected", IdReused("id: came before with other content"))
+                if entry.result:
+                    self._settle(entry, "rejected", IdReused("id: came before with other content"))
             elif before[0] == "S" and not entry.result:
                 self._repeated.append(entry)
 
