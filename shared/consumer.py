@@ -73,6 +73,8 @@ class Consumer:
         sources: whom we follow.
         handlers: what each message type does; types that are not named are passed over.
         kafka: the broker, or None to live by the pull alone.
+        gauged: whether metrics tell how far it is. Not one that is soon gone: its last figures
+            would be shown for ever.
 
     """
 
@@ -83,8 +85,11 @@ class Consumer:
         sources: Sequence[Source],
         handlers: Handlers,
         kafka: KafkaSettings | None = None,
+        *,
+        gauged: bool = True,
     ) -> None:
         self.name = name
+        self._gauged = gauged
         self.database = database
         self._handlers = handlers
         self._kafka = kafka
@@ -196,7 +201,8 @@ class Consumer:
                 failures.append(error)
                 continue
             behind |= await self._sweep_source(applied, heads, stale_after, failures)
-        await self._gauge_parked()
+        if self._gauged:
+            await self._gauge_parked()
         if failures:
             raise failures[0]
         return behind
@@ -220,9 +226,10 @@ class Consumer:
                 continue
             state = self._behind.setdefault(partition, _Behind())
             state.observe(position, head)
-            CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(
-                head.pos - position.pos
-            )
+            if self._gauged:
+                CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(
+                    head.pos - position.pos
+                )
             if head.pos > position.pos and partition not in self.stopped:
                 behind = True
                 if state.unmoved() >= stale_after:
@@ -230,8 +237,9 @@ class Consumer:
                         await self._pull(partition)
                     except TransientError as error:
                         failures.append(error)  # the other partitions do not wait for this one
-        for topic in {head.topic for head in heads}:
-            OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
+        if self._gauged:
+            for topic in {head.topic for head in heads}:
+                OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
         return behind
 
     async def _meet(self, applied: Mapping[Partition, Position], heads: Sequence[Head]) -> None:
@@ -309,8 +317,9 @@ class Consumer:
         if verdict.run:
             await self.hand_over(tx, verdict.run)
             await positions.advance(tx, self.name, verdict.run[-1])
-            applied = len(verdict.run)
-            tx.after_commit(lambda: APPLIED.labels(self.name, partition[0], by).inc(applied))
+            if self._gauged:
+                applied = len(verdict.run)
+                tx.after_commit(lambda: APPLIED.labels(self.name, partition[0], by).inc(applied))
         return verdict
 
     async def hand_over(self, tx: Transaction, records: Sequence[Record]) -> None:
@@ -350,7 +359,8 @@ class Consumer:
     def _stop(self, partition: Partition, why: str) -> None:
         if partition not in self.stopped:
             self.stopped.add(partition)
-            STOPPED.labels(self.name, partition[0]).inc()
+            if self._gauged:
+                STOPPED.labels(self.name, partition[0]).inc()
             log.error("producer_history_changed", topic=partition[0], partition=partition[1],
                       seen_by=why)  # fmt: skip
 

@@ -52,6 +52,8 @@ _ROUND_COLUMNS = (
 )
 
 
+_PLACE = "topic, partition, incarnation, pos"
+
 Parked: TypeAlias = tuple[str, int, UUID, int]
 """Place of a record: topic, partition, incarnation, position."""
 
@@ -532,24 +534,45 @@ async def begin_generation(tx: Transaction) -> Generation:
         raise RebuildRunning
     begun = Generation(*row)
     await positions.install(tx, begun.consumer, TOPICS)
+    await tx.do(
+        "INSERT INTO parked (consumer, topic, partition, pos, event_id, incarnation, type,"
+        " recorded_at, data, reason, parked_at, state, decided_at, decided_by)"
+        " SELECT $2, topic, partition, pos, event_id, incarnation, type,"
+        " recorded_at, data, reason, parked_at, state, decided_at, decided_by"
+        " FROM parked WHERE consumer = $1 AND state = 'discarded'",
+        CONSUMER, begun.consumer,
+    )  # fmt: skip
     return begun
 
 
-async def discarded(tx: Transaction) -> Collection[Parked]:
-    """List the records that people gave up: decisions survive a rebuild."""
+async def discarded(tx: Transaction, building: Generation) -> Collection[Parked]:
+    """List the records that people had given up when a generation began: it leaves them out."""
     rows = await tx.rows(
         "SELECT topic, partition, incarnation, pos FROM parked"
         " WHERE consumer = $1 AND state = 'discarded'",
-        CONSUMER,
+        building.consumer,
     )
     return {(topic, partition, incarnation, pos) for topic, partition, incarnation, pos in rows}
 
 
-async def swap(tx: Transaction, built: Generation) -> bool:
-    """Make a built generation the current one, unless it is behind; says whether it was done.
+async def begin_anew(tx: Transaction, building: Generation) -> None:
+    """Give up a generation that is being built, and begin another one in its place."""
+    await tx.do("UPDATE generation SET state = 'retired' WHERE id = $1", building.id)
+    await tx.do("DELETE FROM applied WHERE consumer = $1", building.consumer)
+    await tx.do("DELETE FROM parked WHERE consumer = $1", building.consumer)
+    await begin_generation(tx)
 
-    Both lives' positions are locked in one order, so that no event is between them. Our rows are
-    updated, never replaced: a worker may be waiting for their locks.
+
+Swap = Literal["swapped", "behind", "outdated"]
+"""What became of a swap: done; the live events are ahead; or what was built counts a record that
+people have given up since it began."""
+
+
+async def swap(tx: Transaction, built: Generation) -> Swap:
+    """Make a built generation the current one, unless it is behind or counts what it must not.
+
+    Both lives' positions are locked in one order, so that no event and no decision on a dead letter
+    is between them. Our rows are updated, never replaced: a worker may be waiting for their locks.
     """
     await tx.do(
         "SELECT FROM applied WHERE consumer IN ($1, $2)"
@@ -562,7 +585,9 @@ async def swap(tx: Transaction, built: Generation) -> bool:
         CONSUMER, built.consumer,
     )  # fmt: skip
     if behind:
-        return False
+        return "behind"
+    if await _counts_what_was_given_up(tx, built.consumer):
+        return "outdated"
     await tx.do(
         "UPDATE applied live SET pos = built.pos, id = built.id, incarnation = built.incarnation,"
         " recorded_at = built.recorded_at FROM applied built"
@@ -576,29 +601,37 @@ async def swap(tx: Transaction, built: Generation) -> bool:
     await tx.do(
         "UPDATE generation SET state = 'current', swapped_at = now() WHERE id = $1", built.id
     )
-    return True
+    return "swapped"
+
+
+async def _counts_what_was_given_up(tx: Transaction, built: str) -> bool:
+    found: bool = await tx.value(
+        "SELECT EXISTS (SELECT FROM parked WHERE consumer = $1 AND state = 'discarded'"  # noqa: S608
+        f" AND ({_PLACE}) NOT IN (SELECT {_PLACE} FROM parked WHERE consumer = $2))",
+        CONSUMER, built,
+    )  # fmt: skip
+    return found
 
 
 async def _merge_parked(tx: Transaction, built: str) -> None:
     """Bring our dead letters in line with what a rebuild could and could not apply."""
-    same = "(topic, partition, incarnation, pos)"
     # What the rebuild applied is parked no more.
     await tx.do(
         "UPDATE parked SET state = 'redriven', decided_at = now(), decided_by = 'rebuild'"  # noqa: S608
-        f" WHERE consumer = $1 AND state = 'parked' AND {same} NOT IN"
-        f" (SELECT topic, partition, incarnation, pos FROM parked WHERE consumer = $2)",
+        f" WHERE consumer = $1 AND state = 'parked' AND ({_PLACE}) NOT IN"
+        f" (SELECT {_PLACE} FROM parked WHERE consumer = $2)",
         CONSUMER, built,
     )  # fmt: skip
     # What was re-driven before and could not be applied now is parked again.
     await tx.do(
         "UPDATE parked SET state = 'parked', decided_at = NULL, decided_by = NULL"  # noqa: S608
-        f" WHERE consumer = $1 AND state = 'redriven' AND {same} IN"
-        f" (SELECT topic, partition, incarnation, pos FROM parked WHERE consumer = $2)",
+        f" WHERE consumer = $1 AND state = 'redriven' AND ({_PLACE}) IN"
+        f" (SELECT {_PLACE} FROM parked WHERE consumer = $2)",
         CONSUMER, built,
     )  # fmt: skip
     await tx.do(
-        f"DELETE FROM parked WHERE consumer = $2 AND {same} IN"  # noqa: S608
-        f" (SELECT topic, partition, incarnation, pos FROM parked WHERE consumer = $1)",
+        f"DELETE FROM parked WHERE consumer = $2 AND ({_PLACE}) IN"  # noqa: S608
+        f" (SELECT {_PLACE} FROM parked WHERE consumer = $1)",
         CONSUMER, built,
     )  # fmt: skip
     await tx.do("UPDATE parked SET consumer = $1 WHERE consumer = $2", CONSUMER, built)

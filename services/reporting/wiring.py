@@ -50,7 +50,11 @@ class Wiring:
             for message, fold in self.folds.items()
         }
         return Consumer(
-            generation.consumer, self.database, _sources(self.registry, self.dispatch), handlers
+            generation.consumer,
+            self.database,
+            _sources(self.registry, self.dispatch),
+            handlers,
+            gauged=False,  # `GET /v1/rebuild` tells how far it is
         )
 
     async def close(self) -> None:

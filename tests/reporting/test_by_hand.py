@@ -78,7 +78,7 @@ async def test_r22_a_resident_of_registry(town: Town, day: str) -> None:
     await change(
         town,
         "registry",
-        "UPDATE resident SET community = $1 WHERE community = $2",
+        "UPDATE resident SET community = $1 WHERE community = $2 RETURNING id",
         LUYUAN,
         DONGFANG,
     )

@@ -276,3 +276,77 @@ async def test_a_wrong_word_is_refused_without_being_repeated(desk: Desk) -> Non
     answer = await desk.get("/v1/coverage", by="household-of-wang")
     assert answer.status_code == 422
     assert "wang" not in answer.text
+
+
+VISITS = [
+    VisitChange("a", "r1", FIRST, 1, None, "planned"),
+    VisitChange("a", "r1", FIRST, 2, "planned", "assigned"),
+    VisitChange("b", "r2", FIRST, 1, None, "planned"),
+    VisitChange("b", "r2", FIRST, 2, "planned", "finished", outcome="absent"),
+    VisitChange("c", "r3", THIRD, 1, None, "planned"),
+    VisitChange("c", "r3", THIRD, 2, "planned", "cancelled"),
+]
+
+
+async def test_r16_visits_that_were_made_are_done_whatever_happened_at_the_door(
+    desk: Desk,
+) -> None:
+    """One is on its way, one found nobody, one was called off because it was needed no more."""
+    round_id = await desk.open_round({FIRST: 3, THIRD: 1})
+    for visit in VISITS:
+        desk.world.dispatch.announce(VisitsChanged(round_id, [visit]), visit.community)
+    await desk.wiring.consumer.catch_up()
+    answer = (await desk.get("/v1/coverage", by="office")).json()
+    assert [(row["visits_open"], row["visits_done"]) for row in answer["rows"]] == [(1, 1), (0, 0)]
+    for by in ("need", "channel"):
+        total = (await desk.get("/v1/coverage", by=by)).json()["total"]
+        assert (total["visits_open"], total["visits_done"]) == (1, 1)
+
+
+async def test_visitors_are_counted_beside_the_account(desk: Desk) -> None:
+    """Sampled here, living in no office of the round: in nobody's roll, and in no coverage."""
+    round_id = await desk.open_round({FIRST: 2})
+    visitor = msgspec.structs.replace(SAMPLED, klass="visitor", result="positive")
+    desk.world.registry.announce(RollChanged(round_id, {FIRST: [change(None, visitor)]}), FIRST)
+    await desk.wiring.consumer.catch_up()
+    row = (await desk.get("/v1/coverage", by="office")).json()["rows"][0]
+    assert (row["visitors"], row["roll"], row["sampled"], row["positive"]) == (1, 2, 0, 0)
+    assert (row["unaccounted"], row["coverage"]) == (2, 0)
+    assert (await desk.get("/v1/coverage/series")).json()["rows"][0]["points"] == []
+
+
+async def test_the_rows_of_every_table_have_the_same_members(desk: Desk) -> None:
+    round_id = await desk.open_round({FIRST: 2})
+    await told(desk, round_id, FIRST, msgspec.structs.replace(SAMPLED, needs=("mobility",)))
+    members = set()
+    for by in ("district", "office", "community", "need", "channel"):
+        answer = (await desk.get("/v1/coverage", by=by)).json()
+        assert set(answer["as_of"]) == {"time", "hands_as_of", "visits_as_of", "positions"}
+        assert answer["rows"]
+        members |= {frozenset(row) for row in [*answer["rows"], answer["total"]]}
+    (own,) = members
+    assert own == {
+        "code", "name", "roll", "excluded", "excluded_by_reason", "sampled", "resulted", "negative",
+        "positive", "inconclusive", "invalid", "in_hand", "in_hand_by_kind", "unaccounted",
+        "visitors", "visits_open", "visits_done", "coverage", "outside",
+    }  # fmt: skip
+
+
+async def test_a_draft_shows_its_areas_and_nobody_in_them(desk: Desk) -> None:
+    desk.world.registry.announce(round_message("draft", "draft"), "draft")
+    await desk.wiring.consumer.catch_up()
+    for by in ("district", "office", "community", "need", "channel"):
+        answer = (await desk.get("/v1/coverage", by=by)).json()
+        assert answer["round"]["state"] == "draft"
+        assert all(row["roll"] == 0 for row in answer["rows"])
+        assert (answer["total"]["roll"], answer["total"]["coverage"]) == (0, None)
+    series = (await desk.get("/v1/coverage/series")).json()
+    assert [row["points"] for row in series["rows"]] == [[], []]
+
+
+@pytest.mark.parametrize("path", ["/v1/coverage", "/v1/coverage/series", "/v1/ledger"])
+async def test_before_the_first_round_there_is_a_problem_and_no_fault(
+    desk: Desk, path: str
+) -> None:
+    answer = await desk.get(path)
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/round-unknown")

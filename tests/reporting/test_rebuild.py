@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY, generate_latest
 
 from services.reporting import store
 from services.reporting.flow import rebuild
 from shared.contracts.dispatch import VisitChange, VisitsChanged
 from shared.contracts.registry import ROLL, RollChanged, Standing
+from shared.database import Database
 from shared.errors import TransientError
 from tests.reporting.conftest import FIRST, THIRD, Desk
 from tests.reporting.producers import change
 from tests.reporting.test_fold import NEGATIVE, SAMPLED, UNTESTED
+from tests.support.town import DONGFANG, LUYUAN, MINGHU, Town
 
 NEEDY = Standing(needs=("mobility",))
 
@@ -168,6 +172,136 @@ async def test_what_was_discarded_stays_discarded(parked: DeadLetter) -> None:
     parked.mend()
     assert await parked.rebuild() == 0
     assert await parked.states() == ["discarded"]
+
+
+async def test_what_is_discarded_while_a_rebuild_has_counted_it_is_left_out_of_the_next(
+    parked: DeadLetter,
+) -> None:
+    """The rebuild could read what nobody could before; then people gave it up all the same."""
+    database, wiring = parked.desk.database, parked.desk.wiring
+    begun = await database.transact(rebuild.begin)
+    parked.mend()
+    await wiring.builder(begun.generation, ()).catch_up()
+    assert await parked.decide("discard") == 200
+    assert await rebuild.build(database, wiring.builder) is None
+    async with database.snapshot() as tx:
+        states = [each.state for each in await store.generations(tx)]
+    assert states == ["building", "retired", "current"]
+    assert await rebuild.build(database, wiring.builder)
+    assert (await parked.desk.get("/v1/coverage")).json()["total"]["sampled"] == 0
+    assert await parked.states() == ["discarded"]
+
+
+async def test_what_is_discarded_and_could_not_be_rebuilt_either_does_not_matter(
+    parked: DeadLetter,
+) -> None:
+    database, wiring = parked.desk.database, parked.desk.wiring
+    begun = await database.transact(rebuild.begin)
+    await wiring.builder(begun.generation, ()).catch_up()
+    assert await parked.decide("discard") == 200
+    assert await rebuild.build(database, wiring.builder)
+    assert await parked.states() == ["discarded"]
+
+
+async def test_a_rebuild_leaves_no_gauges_behind(desk: Desk) -> None:
+    """The live consumer's are not touched, and nobody is told the lag of what is no more."""
+    await a_day(desk)
+    begun = await desk.database.transact(rebuild.begin)
+    await rebuild.build(desk.database, desk.wiring.builder)
+    told = generate_latest(REGISTRY).decode()
+    assert 'lastmetre_consumer_lag_positions{partition="0",service="reporting"' in told
+    assert f'"{begun.generation.consumer}"' not in told
+
+
+KEYS = {
+    "counter": "round, community, cell, n",
+    "visit_counter": "round, community, cell, n",
+    "series": "round, community, slot, n",
+    "delta": "partition, pos, round, moved",
+    "area": "code, name, kind, parent, lat, lon",
+    "denominator": "code, source, people, as_of",
+    "round": "id, version, campaign, number, name, state, opens_at, closes_at, offices,"
+             " manual_clock, clock_at, opened_at, changed_at",
+}  # fmt: skip
+"""What two lives of the figures must have in common: everything but how they came about."""
+
+
+async def life(database: Database, generation: int) -> dict[str, list[tuple[Any, ...]]]:
+    """All tables of one generation; a counter that came back to zero counts as never moved."""
+    found = {}
+    async with database.snapshot() as tx:
+        for table, columns in KEYS.items():
+            some = " AND n <> 0" if columns.endswith(", n") else ""
+            rows = await tx.rows(
+                f"SELECT {columns} FROM {table} WHERE generation = $1{some} ORDER BY {columns}",  # noqa: S608
+                generation,
+            )
+            found[table] = [tuple(row) for row in rows]
+    return found
+
+
+async def test_a_rebuild_during_which_everything_is_written_is_what_was_folded_live(
+    town: Town,
+) -> None:
+    """Writes of every kind through both services, a live worker, and rebuilds, all at once.
+
+    The first life is folded live from end to end; the second is built while the day goes on,
+    becomes current in the middle of it and is fed live from there; the third is built when all is
+    quiet.
+    """
+    wiring = town.apps["reporting"].state.wiring
+    needs = {"needs": [{"code": "mobility"}]}
+    people = await town.people(*(needs if number % 3 else {} for number in range(14)))
+    round_id = await town.round()
+    await town.tick(round_id, 2)
+    day = asyncio.create_task(a_busy_day(town, round_id, people[:6]))
+    begun = (await wiring.database.transact(rebuild.begin)).generation
+    while not day.done():
+        await wiring.builder(begun, ()).sweep()
+    await day
+    await town.settle()
+    await wiring.builder(begun, ()).catch_up()
+    first = await life(wiring.database, begun.id - 1)
+    assert all(first.values())
+    assert await life(wiring.database, begun.id) == first
+
+    day = asyncio.create_task(a_busy_day(town, round_id, people[6:10]))
+    assert await rebuild.build(wiring.database, wiring.builder)
+    await day
+    await a_busy_day(town, round_id, people[10:])
+    await town.assert_balanced(round_id)
+    second = await life(wiring.database, begun.id)
+    assert second != first
+    quiet = (await wiring.database.transact(rebuild.begin)).generation
+    assert await rebuild.build(wiring.database, wiring.builder)
+    assert await life(wiring.database, quiet.id) == second
+    await town.assert_balanced(round_id)
+
+
+async def a_busy_day(town: Town, round_id: str, people: list[UUID]) -> None:
+    """Swabs, voids, moves, names and numbers from outside; all is folded as it comes."""
+    district = town.headers("district")
+    for number, resident in enumerate(people):
+        row = town.resulted(round_id, resident, "negative", hours=number % 7 * 0.2)
+        await town.results(row)
+        if number % 4 == 0:
+            await town.results(
+                town.result(
+                    round_id, resident, number % 7 * 0.2, sample_id=row["sample_id"],
+                    corrects=row["sample_id"], void=True,
+                )
+            )  # fmt: skip
+        if number % 5 == 0:
+            moved = {"address": {"community_code": (LUYUAN, DONGFANG)[number % 2]}}
+            answer = await town.registry.patch(
+                f"/v1/residents/{resident}", json=moved, headers=district
+            )
+            assert answer.is_success, answer.text
+        rows = [{"code": DONGFANG, "source": "census", "people": number, "as_of": "2020-11-01"}]
+        await town.registry.put("/v1/denominators:batch", json=rows, headers=district)
+        area = {"code": DONGFANG, "name": f"东方{number}", "kind": "community", "parent": MINGHU}
+        await town.registry.put("/v1/areas:batch", json=[area], headers=district)
+        await town.settle()
 
 
 async def test_events_that_come_during_the_swap_are_counted_once(desk: Desk) -> None:

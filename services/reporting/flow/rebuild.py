@@ -66,14 +66,20 @@ async def build(database: Database, make_consumer: MakeConsumer) -> Generation |
     async with database.session_lock("reporting.rebuild") as held:
         async with database.begin(readonly=True) as tx:
             building = await store.building(tx)
-            discarded = await store.discarded(tx)
+            discarded = await store.discarded(tx, building) if building else ()
         if building is None or not held:
             return None
         consumer = make_consumer(building, discarded)
         for _ in range(TRIES):
             await consumer.catch_up()
-            if await database.transact(store.swap, building):
-                log.info("rebuild_swapped", generation=building.id)
-                return building
+            match await database.transact(store.swap, building):
+                case "swapped":
+                    log.info("rebuild_swapped", generation=building.id)
+                    return building
+                case "outdated":
+                    # What was folded cannot be told apart any more: from zero, without it.
+                    await database.transact(store.begin_anew, building)
+                    log.info("rebuild_begun_anew", generation=building.id)
+                    return None
         log.warning("rebuild_not_swapped_yet", generation=building.id)
         return None
