@@ -41,7 +41,8 @@ SET_ASIDE: dict[str, tuple[str, str]] = {
 
 MADE_UP = {"id", "household", "event_id", "prev_id", "incarnation", "data", "age", "pos"}
 """Members that differ from day to day, or from one database to the next."""
-MADE_UP |= {"partition", "applied", "target", "positions", "cut", "decided_by"}
+MADE_UP |= {"partition", "applied", "target", "positions", "cut"}
+MADE_UP |= {"decided_by", "merged_by", "undone_by"}
 
 
 def calls(service: str = "registry") -> Iterator[tuple[Call, Example]]:
@@ -76,16 +77,17 @@ class Player:
             headers=self.town.headers(*ROLES, areas=[DISTRICT]),
         )
         assert answer.is_success, (call, answer.text)
+        self._learn(content(answer), example.reply)
         return answer
 
-    def learn(self, told: Any, example: Any) -> None:
+    def _learn(self, told: Any, example: Any) -> None:
         """Note which ids of an answer stand for those of its example."""
         if isinstance(told, dict) and isinstance(example, dict):
             for name in told.keys() & example.keys():
-                self.learn(told[name], example[name])
+                self._learn(told[name], example[name])
         elif isinstance(told, list) and isinstance(example, list):
             for each in example:
-                self.learn(max(told, key=lambda one: likeness(one, each), default=None), each)
+                self._learn(max(told, key=lambda one: likeness(one, each), default=None), each)
         elif told != example and is_id(told) and is_id(example):
             self._ids[example] = told
 

@@ -1,12 +1,15 @@
 """An example of every route of dispatch, in the order of a team's day."""
 
 from services.dispatch.domain import (
+    CaseInHand,
+    CaseNotOpen,
     RoundNotOpen,
     TeamCannotServe,
     VisitAlreadyFinished,
     VisitNotAssigned,
     VisitNotOpen,
     VisitNotYours,
+    VisitPlanned,
 )
 from shared import outbox, parked
 from shared.contracts.dispatch import HANDS
@@ -74,7 +77,12 @@ EXAMPLES: Examples = {
     ),
     ("GET", "/v1/cases"): Example(
         query={"round": ROUND, "office": "410171001", "state": "open"},
-        gives={"round": "/items/0/round", "cursor": "/next_cursor"},
+        gives={
+            "round": "/items/0/round",
+            "round_id": "/items/0/round",
+            "resident_id": "/items/0/resident",
+            "cursor": "/next_cursor",
+        },
         reply={
             "items": [
                 {
@@ -174,6 +182,24 @@ EXAMPLES: Examples = {
             "next_cursor": None,
         },
     ),
+    ("GET", "/v1/waiting"): Example(
+        query={"round": ROUND, "office": "410171001"},
+        gives={"round": "/rows/0/round"},
+        reply={
+            "as_of": "2022-01-14T02:00:07.340011Z",
+            "visits": 2,
+            "rows": [
+                {
+                    "round": ROUND,
+                    "office": "410171001",
+                    "office_name": "潮河办事处",
+                    "why_waiting": None,
+                    "visits": 2,
+                    "since": "2022-01-14T00:00:00Z",
+                }
+            ],
+        },
+    ),
     ("GET", "/v1/visits/{visit_id}"): Example(
         path={"visit_id": VISIT},
         reply={
@@ -267,6 +293,7 @@ EXAMPLES: Examples = {
                     },
                     "contact": {
                         "id": WANG,
+                        "household": "ae92713f-4c56-53bb-9d0f-127edd42ddef",
                         "name": "王某英",
                         "phone": "13900000002",
                         "age": 72,
@@ -388,6 +415,128 @@ EXAMPLES: Examples = {
             "outcome": None,
             "report_id": None,
             "sample": None,
+        },
+    ),
+    ("GET", "/v1/cases/{round_id}/{resident_id}"): Example(
+        path={"round_id": ROUND, "resident_id": LI},
+        reply={
+            "round": ROUND,
+            "resident": LI,
+            "community": "410171001001",
+            "community_name": "绿园社区",
+            "office": "410171001",
+            "state": "open",
+            "reason": None,
+            "opened_at": "2022-01-14T00:00:00Z",
+            "closed_at": None,
+            "account_class": "unaccounted",
+            "needs": ["quarantine"],
+            "attempts": 0,
+            "visit": None,
+            "hand": {
+                "kind": "escalation",
+                "due": "2022-01-14T12:00:00Z",
+                "owner": "tester",
+                "reason": "visit_cancelled",
+                "awaits_answer": False,
+            },
+            "waiting_for_team": False,
+            "why_waiting": None,
+        },
+    ),
+    ("POST", "/v1/cases/{round_id}/{resident_id}:take"): Example(
+        path={"round_id": ROUND, "resident_id": LI},
+        body={"id": "4d5c7a0a-5f0c-4b7e-9a53-0c1f5c8e2b01"},
+        problems=[CaseInHand, CaseNotOpen, IdReused, VisitPlanned],
+        reply={
+            "round": ROUND,
+            "resident": LI,
+            "community": "410171001001",
+            "community_name": "绿园社区",
+            "office": "410171001",
+            "state": "open",
+            "reason": None,
+            "opened_at": "2022-01-14T00:00:00Z",
+            "closed_at": None,
+            "account_class": "unaccounted",
+            "needs": ["quarantine"],
+            "attempts": 0,
+            "visit": None,
+            "hand": {
+                "kind": "escalation",
+                "due": "2022-01-14T12:00:00Z",
+                "owner": "tester",
+                "reason": "visit_cancelled",
+                "awaits_answer": False,
+            },
+            "waiting_for_team": False,
+            "why_waiting": None,
+        },
+    ),
+    ("POST", "/v1/cases/{round_id}/{resident_id}:refer"): Example(
+        path={"round_id": ROUND, "resident_id": LI},
+        body={
+            "id": "4d5c7a0a-5f0c-4b7e-9a53-0c1f5c8e2b02",
+            "site": "绿园社区采样点",
+            "until": "2022-01-14T16:00:00+08:00",
+        },
+        problems=[CaseInHand, CaseNotOpen, IdReused, VisitPlanned],
+        reply={
+            "round": ROUND,
+            "resident": LI,
+            "community": "410171001001",
+            "community_name": "绿园社区",
+            "office": "410171001",
+            "state": "open",
+            "reason": None,
+            "opened_at": "2022-01-14T00:00:00Z",
+            "closed_at": None,
+            "account_class": "unaccounted",
+            "needs": ["quarantine"],
+            "attempts": 0,
+            "visit": None,
+            "hand": {
+                "kind": "referral",
+                "due": "2022-01-14T08:00:00Z",
+                "owner": "绿园社区采样点",
+                "reason": "by_office",
+                "awaits_answer": False,
+            },
+            "waiting_for_team": False,
+            "why_waiting": None,
+        },
+    ),
+    ("POST", "/v1/cases/{round_id}/{resident_id}:revisit"): Example(
+        path={"round_id": ROUND, "resident_id": LI},
+        body={"id": "4d5c7a0a-5f0c-4b7e-9a53-0c1f5c8e2b03"},
+        problems=[CaseInHand, CaseNotOpen, IdReused, VisitPlanned],
+        reply={
+            "round": ROUND,
+            "resident": LI,
+            "community": "410171001001",
+            "community_name": "绿园社区",
+            "office": "410171001",
+            "state": "open",
+            "reason": None,
+            "opened_at": "2022-01-14T00:00:00Z",
+            "closed_at": None,
+            "account_class": "unaccounted",
+            "needs": ["quarantine"],
+            "attempts": 0,
+            "visit": {
+                "id": "01a20709-7f86-79df-a3fe-3e1c5a346a2c",
+                "status": "planned",
+                "team": None,
+            },
+            "hand": {
+                "kind": "revisit",
+                "due": "2022-01-14T04:00:00Z",
+                "owner": "tester",
+                "reason": "by_office",
+                "awaits_answer": False,
+            },
+            "waiting_for_team": True,
+            "why_waiting": None,
         },
     ),
     **outbox.examples(HANDS, "lastmetre.dispatch.hands_changed.v1", ANNOUNCED),

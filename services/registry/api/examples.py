@@ -34,8 +34,6 @@ ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
 SAMPLE, RESULT = "b6c54489-38a0-4f50-a60a-fd8d76219cae", "5e8b0f3c-6a1d-4c0e-9d8e-9b1c7f0a2d34"
 MERGE = "c56a4180-65aa-42ec-a945-5fd21dec0538"
 EXCLUSION = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
-WANG_AGAIN = "2c5ea4c0-4067-4fe9-8bad-9b1deb4d3b7d"
-MERGE = "6ecd8c99-4036-403d-bf84-cf8400f67836"
 
 ANNOUNCED = (
     f'{{"round":"{ROUND}","communities":{{"410171001001":[["{LI}",2,{{}},{{}}]]}}}}'.encode()
@@ -101,8 +99,28 @@ EXAMPLES: Examples = {
             },
         ],
         reasons=[AreaUnknown, Forbidden],
+        reply={
+            "accepted": 2,
+            "duplicate": 0,
+            "rejected": 0,
+            "rows": [{"ref": "0", "status": "accepted"}, {"ref": "1", "status": "accepted"}],
+        },
     ),
-    ("GET", "/v1/denominators"): Example(gives={"cursor": "/next_cursor"}),
+    ("GET", "/v1/denominators"): Example(
+        gives={"cursor": "/next_cursor"},
+        reply={
+            "items": [
+                {"code": "410171001", "source": "census", "people": 3, "as_of": "2020-11-01"},
+                {
+                    "code": "410171001001",
+                    "source": "police_list",
+                    "people": 2,
+                    "as_of": "2021-12-31",
+                },
+            ],
+            "next_cursor": None,
+        },
+    ),
     ("POST", "/v1/residents:batch"): Example(
         body=[
             {
@@ -136,11 +154,6 @@ EXAMPLES: Examples = {
                 "name": "赵某某",
                 "address": {"community_code": "410171001001"},
                 "needs": [],
-            },
-            {
-                "id": WANG_AGAIN,
-                "name": "王某英",
-                "address": {"community_code": "410171001001", "building": "3"},
             },
         ],
         reasons=[AreaUnknown, BadDocument, Forbidden, IdentityConflict, ResidentUnknown],
@@ -293,20 +306,6 @@ EXAMPLES: Examples = {
         problems=[MergeUnknown],
         reply=MERGED | {"undone_by": "li.na", "undone_at": "2022-01-13T17:30:00+08:00"},
     ),
-    ("POST", "/v1/residents/{resident_id}:merge"): Example(
-        path={"resident_id": WANG_AGAIN},
-        body={"id": MERGE, "into": WANG},
-        problems=[CannotMerge, IdReused, ResidentUnknown],
-        gives={"merge_id": "/id"},
-    ),
-    ("GET", "/v1/merges"): Example(
-        query={"resident": WANG},
-        gives={"merge_id": "/items/0/id", "cursor": "/next_cursor"},
-    ),
-    ("GET", "/v1/merges/{merge_id}"): Example(path={"merge_id": MERGE}, problems=[MergeUnknown]),
-    ("POST", "/v1/merges/{merge_id}:undo"): Example(
-        path={"merge_id": MERGE}, problems=[MergeUnknown, ResidentUnknown]
-    ),
     ("POST", "/v1/rounds"): Example(
         body=ROUND_DRAFTED,
         problems=[AreaUnknown, IdReused, NumberTaken, RoundsOverlap],
@@ -321,6 +320,7 @@ EXAMPLES: Examples = {
             "closes_at": "2022-01-14T20:00:00+08:00",
             "offices": ["410171000", "410171001", "410171002"],
             "manual_clock": True,
+            "automatic": True,
             "clock_at": "2022-01-14T08:00:00+08:00",
         },
     ),
@@ -339,6 +339,7 @@ EXAMPLES: Examples = {
                     "closes_at": "2022-01-14T12:00:00Z",
                     "offices": ["410171000", "410171001", "410171002"],
                     "manual_clock": True,
+                    "automatic": True,
                     "clock_at": "2022-01-14T00:00:00Z",
                 }
             ]
@@ -357,6 +358,7 @@ EXAMPLES: Examples = {
             "closes_at": "2022-01-14T12:00:00Z",
             "offices": ["410171000", "410171001", "410171002"],
             "manual_clock": True,
+            "automatic": True,
             "clock_at": "2022-01-14T00:00:00Z",
         },
     ),
@@ -373,6 +375,7 @@ EXAMPLES: Examples = {
             "closes_at": "2022-01-14T12:00:00Z",
             "offices": ["410171000", "410171001", "410171002"],
             "manual_clock": True,
+            "automatic": True,
             "clock_at": "2022-01-14T00:00:00Z",
             "opened_at": "2022-01-14T00:00:00Z",
         },
@@ -391,6 +394,7 @@ EXAMPLES: Examples = {
             "closes_at": "2022-01-14T12:00:00Z",
             "offices": ["410171000", "410171001", "410171002"],
             "manual_clock": True,
+            "automatic": True,
             "clock_at": "2022-01-14T10:00:00+08:00",
             "opened_at": "2022-01-14T00:00:00Z",
         },
@@ -417,11 +421,30 @@ EXAMPLES: Examples = {
         ],
         reasons=[IdReused, ResidentUnknown, RoundNotOpen, RoundUnknown],
         gives={"exclusion_id": "/rows/0/id"},
+        reply={
+            "accepted": 0,
+            "duplicate": 1,
+            "rejected": 0,
+            "rows": [{"ref": EXCLUSION, "status": "duplicate", "id": EXCLUSION}],
+        },
     ),
     ("GET", "/v1/rounds/{round_id}/exclusions"): Example(
         path={"round_id": ROUND},
         problems=[RoundUnknown],
         gives={"exclusion_id": "/items/0/id", "cursor": "/next_cursor"},
+        reply={
+            "items": [
+                {
+                    "id": EXCLUSION,
+                    "resident": {"id": ZHAO},
+                    "community": "410171001001",
+                    "reason": "vaccinated_48h",
+                    "filed_by": "tester",
+                    "filed_at": "2022-01-14T02:00:07.386219Z",
+                }
+            ],
+            "next_cursor": None,
+        },
     ),
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): Example(
         path={"exclusion_id": EXCLUSION},
@@ -510,7 +533,7 @@ EXAMPLES: Examples = {
         path={"round_id": ROUND},
         query={"community": "410171001001"},
         problems=[RoundUnknown],
-        reply='{"id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","community":"410171001001","needs":["quarantine"],"status":"in_hand","hand":"escalation","due":"2022-01-14T12:00:00Z"}\n',
+        reply='{"id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","community":"410171001001","needs":["quarantine"],"status":"in_hand","hand":"visit","due":"2022-01-14T06:00:00Z"}\n',
     ),
     ("GET", "/v1/rounds/{round_id}/totals"): Example(
         path={"round_id": ROUND},
@@ -518,28 +541,29 @@ EXAMPLES: Examples = {
         problems=[RoundUnknown],
         reply={
             "round": ROUND,
-            "as_of": "2022-01-14T02:00:07.285753Z",
+            "state": "open",
+            "as_of": "2022-01-14T02:00:07.126816Z",
             "heads": [
                 {
                     "topic": "registry.roll.v1",
                     "partition": 9,
                     "pos": 10,
-                    "id": "cfb7b0bc-0df5-4d5d-84cf-f07855b536b1",
-                    "incarnation": "01a206f4-1aa3-77dd-80df-e9826b22c091",
-                    "recorded_at": "2022-01-14T02:00:07.797372Z",
+                    "id": "9d1d3940-c5ff-41b7-ac70-39570f94c9e0",
+                    "incarnation": "01a20709-5fa6-7389-aacc-963a8824e3be",
+                    "recorded_at": "2022-01-14T02:00:07.624183Z",
                 },
                 {
                     "topic": "registry.rounds.v1",
                     "partition": 6,
-                    "pos": 1,
-                    "id": "61f40343-db9c-4b11-be75-94978fb80a7b",
-                    "incarnation": "01a206f4-1aa3-77dd-80df-e9826b22c091",
-                    "recorded_at": "2022-01-14T02:00:07.534400Z",
+                    "pos": 2,
+                    "id": "277900b4-2766-4d0a-b057-1af11b1907b2",
+                    "incarnation": "01a20709-5fa6-7389-aacc-963a8824e3be",
+                    "recorded_at": "2022-01-14T02:00:07.697895Z",
                 },
             ],
             "applied": [
-                {"topic": "dispatch.hands.v1", "partition": 9, "pos": 3},
-                {"topic": "dispatch.visits.v1", "partition": 9, "pos": 5},
+                {"topic": "dispatch.hands.v1", "partition": 9, "pos": 6},
+                {"topic": "dispatch.visits.v1", "partition": 9, "pos": 7},
             ],
             "communities": {
                 "410171001001": {
@@ -549,7 +573,7 @@ EXAMPLES: Examples = {
                     "negative": 1,
                     "channel.site": 1,
                     "in_hand": 1,
-                    "in_hand.escalation": 1,
+                    "in_hand.visit": 1,
                     "need.quarantine.roll": 1,
                     "need.quarantine.in_hand": 1,
                     "channel.home_visit": 1,
@@ -559,7 +583,8 @@ EXAMPLES: Examples = {
                     "need.mobility.sampled": 1,
                 }
             },
-            "hands": {"escalation": 1},
+            "series": {"410171001001": {"5473748": 1, "5473746": 1}},
+            "hands": {"visit": 1},
         },
     ),
     ("POST", "/v1/rounds/{round_id}:close"): Example(
@@ -575,6 +600,7 @@ EXAMPLES: Examples = {
             "closes_at": "2022-01-14T02:00:00Z",
             "offices": ["410171000", "410171001", "410171002"],
             "manual_clock": True,
+            "automatic": True,
             "clock_at": "2022-01-14T02:00:00Z",
             "opened_at": "2022-01-14T00:00:00Z",
             "closed_at": "2022-01-14T02:00:00Z",
@@ -593,6 +619,7 @@ EXAMPLES: Examples = {
             "closes_at": "2022-01-14T02:00:00Z",
             "offices": ["410171000", "410171001", "410171002"],
             "manual_clock": True,
+            "automatic": True,
             "clock_at": "2022-01-14T02:00:00Z",
             "opened_at": "2022-01-14T00:00:00Z",
             "closed_at": "2022-01-14T02:00:00Z",
