@@ -1,5 +1,6 @@
 """registry's clock: needs begin and end, rounds open, close and are sealed, each by an event."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,16 +8,22 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from services.registry import worker
 from services.registry.domain.errors import WrongState
 from services.registry.domain.rounds import Round, drilled, time_where
 from services.registry.flow import needs
 from services.registry.flow.clock import Timekeeper
 from shared.contracts.registry import ROUNDS
+from shared.errors import TransientError
+from shared.http import Ops
 from tests.registry.words import announced, assert_account, exclude, hour, lives, register
 from tests.support.town import CHAOHE, DISTRICT, DONGFANG, JSON, LUYUAN, MINGHU, OPENS, Town
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 """What the clock on the wall shows, where a story says so."""
+SEALED = timedelta(hours=12 + 72)
+"""From the opening of a round of half a day until nothing is taken any more."""
 
 
 def timekeeper(town: Town) -> Timekeeper:
@@ -357,6 +364,73 @@ async def test_a_step_that_is_refused_holds_up_nobody(
     ]
     (told,) = [entry for entry in logs if entry["event"] == "round_not_stepped"]
     assert (told["round"], told["step"]) == (refused, "open")
+
+
+# --- many at once, and by themselves ---
+
+
+async def test_two_keepers_and_a_person_at_the_button_take_one_step(town: Town) -> None:
+    await town.people(lives(), lives(needs=[{"code": "mobility"}]))
+    round_id = await drafted(town, NOW)
+    steps = (("open", NOW), ("close", NOW + timedelta(hours=12)), ("seal", NOW + SEALED))
+    for step, at in steps:
+        await asyncio.gather(
+            timekeeper(town).keep(at), town.step(round_id, step), timekeeper(town).keep(at)
+        )
+    told = [(t["version"], t["state"]) for t in await announced(town, "round_changed", ROUNDS)]
+    assert told == [(1, "draft"), (2, "open"), (3, "closed"), (4, "sealed")]
+    await assert_account(town, round_id, unaccounted=2, need__mobility__unaccounted=1)
+
+
+async def test_needs_turn_once_however_many_turn_them_and_whatever_is_sent_meanwhile(
+    town: Town,
+) -> None:
+    people = [await ill(town, hours, hours + 4) for hours in range(8)]
+    round_id = await town.round()
+    rows = [{"id": str(resident), "phone": "1"} for resident in people]
+    for at in range(12):
+        tick = {"clock_at": hour(at)}
+        path = f"/v1/rounds/{round_id}:tick"
+        await asyncio.gather(
+            town.sent(town.registry, path, tick),
+            register(town, *reversed(rows)),
+            town.sent(town.registry, path, tick),
+            town.results(town.result(round_id, people[at % 8], 0)),
+            register(town, *rows),
+        )
+        await town.settle()
+        expected = {resident for n, resident in enumerate(people) if n <= at < n + 4}
+        assert await needed(town) == expected, at
+        assert await quarantined(town, round_id) == len(expected), at
+
+
+async def test_the_worker_keeps_the_time_by_itself_and_through_faults(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_id = await drafted(town, datetime.now(UTC) - timedelta(hours=1))
+    settings = town.apps["registry"].state.wiring.settings
+    often = settings.model_copy(update={"clock_seconds": 0.01})
+    faults, as_it_is = [TransientError("the database restarts")], Timekeeper.keep
+
+    async def keep(self: Timekeeper, now: datetime) -> int:
+        if faults:
+            raise faults.pop()
+        return await as_it_is(self, now)
+
+    monkeypatch.setattr(Timekeeper, "keep", keep)
+    stop, ops = asyncio.Event(), Ops()
+
+    async def opened() -> bool:
+        return await state(town, round_id) == "open"
+
+    with capture_logs() as logs:
+        working = asyncio.create_task(worker.work(often, ops, stop))
+        await eventually(opened)
+        stop.set()
+        await asyncio.wait_for(working, 10)
+    assert not faults
+    events = {entry["event"] for entry in logs}
+    assert {"clock_interrupted", "round_stepped"} <= events
 
 
 # --- what time it is ---
