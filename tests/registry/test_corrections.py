@@ -1,11 +1,14 @@
 """A swab turns out to be somebody else's, of another time, or of another round (R10)."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from tests.registry.test_field import VISITS, finished, visits
+from tests.registry.test_merging import merged, undone
 from tests.registry.words import (
     account,
     assert_account,
@@ -396,3 +399,85 @@ async def test_answers_tell_nothing_of_people(town: Town) -> None:
     ]
     assert {str(reason) for reason in reused} == {str(reused[0])}
     assert reused[0]["type"].endswith("id-reused")
+
+
+async def test_a_record_that_was_merged_still_names_its_swabs(town: Town) -> None:
+    double, kept, other = await town.people(lives(LUYUAN), lives(LANQIAO), lives(DONGFANG))
+    round_id = await noon(town)
+    row, wrong = town.result(round_id, double), town.result(round_id, other)
+    await town.results(row, wrong)
+    merge = await merged(town, double, kept)
+    assert await where(town, round_id, "sampled") == {LANQIAO: 1, DONGFANG: 1}
+
+    # One person by two names: a row may know the swab by either, and give it to either.
+    by_both = report(row, "negative"), report(row, "negative", resident=of(kept))
+    assert told(await town.results(row, *by_both)) == ["duplicate", "accepted", "accepted"]
+    correction = right(wrong, resident=of(double), sampled_at=hour(0))
+    fresh = town.result(round_id, double, 2, channel="sweep")
+    assert told(await town.results(correction, fresh)) == ["accepted", "accepted"]
+    assert await where(town, round_id, "sampled") == {LANQIAO: 1}
+    assert told(await town.results(correction, fresh, wrong)) == ["duplicate"] * 3
+
+    await undone(town, merge)
+    assert await where(town, round_id, "sampled") == {LUYUAN: 1}
+    answer = await town.results(
+        correction, report(right(wrong, resident=of(double), sampled_at=hour(0)), "positive"),
+        report(row, "negative", resident=of(kept)),
+    )  # fmt: skip
+    assert told(answer) == ["duplicate", "accepted", "id-reused"]
+    assert await where(town, round_id, "positive") == {LUYUAN: 1}
+
+
+async def test_r15_a_swab_from_a_door_is_corrected_and_its_visit_answered_again(
+    whole_town: Town,
+) -> None:
+    wrong, owner = await whole_town.people(lives(LUYUAN), lives(DONGFANG))
+    round_id = await noon(whole_town)
+    swab = str(uuid4())
+    door = finished(wrong, swab, visit=VISITS[1])
+    await visits(whole_town, round_id, door)
+    said = whole_town.result(
+        round_id, wrong, 2, sample_id=swab, channel="home_visit", tube_code="T-1"
+    )
+    assert told(await whole_town.results(right(said, resident=of(owner)))) == ["accepted"]
+    assert await where(whole_town, round_id, "channel.home_visit") == {DONGFANG: 1}
+    answers = await visits(whole_town, round_id, door)
+    assert [answer["status"] for answer in answers] == ["recorded", "recorded"]
+    await assert_account(whole_town, round_id, sampled=1, unaccounted=1)
+
+
+async def test_r19_corrections_at_once_in_opposite_directions(town: Town) -> None:
+    people = await town.people(*(lives((LUYUAN, DONGFANG)[n % 2]) for n in range(12)))
+    rounds = [await noon(town, number) for number in (1, 2)]
+    rows = [town.result(rounds[0], person) for person in people]
+    await town.results(*rows)
+
+    def sent(*given: JSON) -> Any:
+        return town.registry.post(
+            "/v1/results:batch", json=list(given), headers=town.headers("site")
+        )
+
+    onwards = [
+        right(row, resident=of(person), round_id=rounds[1], sampled_at=hour(DAY + 1))
+        for row, person in zip(rows, people[1:] + people[:1], strict=True)
+    ]
+    backwards = [
+        right(row, resident=of(person))
+        for row, person in zip(rows, people[-1:] + people[:-1], strict=True)
+    ]
+    told_later = [report(row, "negative") for row in rows]
+    answers = await asyncio.gather(
+        sent(*onwards[:6]), sent(*backwards[::-1]), sent(*told_later), sent(*onwards[5:]),
+        sent(*told_later[::-1]), *(sent(row) for row in backwards), *(sent(row) for row in onwards),
+    )  # fmt: skip
+    statuses = [status for answer in answers for status in told(answer.json())]
+    assert set(statuses) == {"accepted", "duplicate"}
+    assert statuses.count("accepted") == 3 * len(people)
+    counted = [await account(town, round_id) for round_id in rounds]
+    assert sum(cells.get("sampled", 0) for cells in counted) <= len(people)
+    for round_id in rounds:
+        await town.assert_balanced(round_id)
+    # The last word ends it, whatever came before.
+    await town.results(*(right(row) for row in rows))
+    await assert_account(town, rounds[0], sampled=len(people), negative=len(people))
+    await assert_account(town, rounds[1], unaccounted=len(people))
