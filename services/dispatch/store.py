@@ -415,6 +415,14 @@ async def resting_teams(tx: Transaction, now: datetime) -> list[Team]:
     return await _teams(tx, rows)
 
 
+async def anybody_waits(tx: Transaction, round_id: str) -> bool:
+    """Tell whether any visit of a round is planned."""
+    found: bool = await tx.value(
+        "SELECT EXISTS (SELECT FROM visit WHERE round = $1 AND status = 'planned')", round_id
+    )
+    return found
+
+
 async def waiting_visits(
     tx: Transaction,
     round_id: str,

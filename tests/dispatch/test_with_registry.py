@@ -233,6 +233,32 @@ async def test_a_round_that_closes_while_the_team_is_at_the_door_counts_its_swab
     await town.expect(field.round, sampled=2, in_hand=0, unaccounted=0, visits_open=0)
 
 
+async def test_the_clock_closes_and_seals_a_round_with_teams_at_the_doors(town: Town) -> None:
+    ann, bob = await town.people(lives(), lives())
+    field = await field_of(town)
+    await field.team(until=20)
+    visits = {each: await field.door(each) for each in (ann, bob)}
+    for visit in visits.values():
+        await field.start(visit)
+
+    # The shift is longer than the round: everything is due at its closing, with an hour of grace.
+    await town.tick(field.round, 12)
+    await town.expect(field.round, in_hand=2, visits_open=2)
+    await field.finish(visits[ann], swab(11.9))
+    await town.expect(field.round, sampled=1, in_hand=1, visits_open=1)
+
+    # Opening, closing and sealing lie behind; bob's team has not been heard of.
+    await town.tick(field.round, 12 + 73)
+    await town.expect(field.round, sampled=1, in_hand=0, unaccounted=1, visits_open=0)
+    late = await field.finish(visits[bob], swab(11.8))
+    assert late["status"] == "cancelled"
+    shown = await town.dispatch.get(f"/v1/visits/{visits[bob]}", headers=town.headers("office"))
+    # Final: the swab is refused with its reason, and the office can read it.
+    assert shown.json()["sample"]["answer"] == "refused"
+    assert shown.json()["sample"]["refusal"] == "round-not-open"
+    await town.expect(field.round, sampled=1, in_hand=0, unaccounted=1)
+
+
 async def test_a_swab_registry_refuses_is_an_escalation_an_office_settles(town: Town) -> None:
     (ann,) = await town.people(lives())
     field = await field_of(town)

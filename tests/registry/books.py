@@ -550,6 +550,7 @@ class Books:
             self._state[number] = "closed"
         elif isinstance(step, Seal) and self._state[number] == "closed":
             await self._database.transact(rounds.seal_round, round_id, now)
+            self._model[number].hands.clear()
             self._model[number].final = self._model[number].figures(self._people)
             self._state[number] = "sealed"
 

@@ -42,7 +42,7 @@ async def assign_waiting(
 ) -> int:
     """Give planned visits to teams on shift that have room; say how many."""
     scene = scene_of(await store.enter_round(tx, round_id), policy)
-    if not scene.round.runs(scene.now):
+    if not scene.round.runs(scene.now) or not await store.anybody_waits(tx, round_id):
         return 0
     crews = [crew for crew in await store.crews(tx, scene.now, lock=True) if crew.room]
     waiting = await _waiting_for(tx, crews, scene)

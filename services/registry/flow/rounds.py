@@ -102,7 +102,10 @@ async def close_round(tx: Transaction, vault: Vault, round_id: UUID, now: dateti
 
 
 async def seal_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
-    """Seal a round: its account is final.
+    """Seal a round: its account is final, and nobody is in a hand any more.
+
+    All hands were due at its closing. What has not ended until now, as dispatch was away or the
+    clock took a leap, would never end: a sealed account hears of nothing.
 
     Raises:
         RoundUnknown, WrongState
@@ -113,6 +116,9 @@ async def seal_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
     sealed = known.seal(now)
     if sealed is known:
         return sealed
+    if held := await account.end_hands(tx, round_id):
+        await residents.lock(tx, held)
+        await settle(tx, known, held)
     await rounds.save(tx, sealed)
     announce(tx, [messages.round_changed(sealed)])
     return sealed

@@ -318,6 +318,19 @@ async def take_hands(
     return [row["resident"] for row in rows]
 
 
+async def end_hands(tx: Transaction, round_id: UUID) -> list[UUID]:
+    """End every hand of a round that nobody works in any more; answer whose they were.
+
+    Their revisions stay: it is not dispatch that says so. The caller has the round to itself.
+    """
+    rows = await tx.rows(
+        "UPDATE hand SET kind = NULL, due = NULL WHERE round = $1 AND kind IS NOT NULL"
+        " RETURNING resident",
+        round_id,
+    )
+    return [row["resident"] for row in rows]
+
+
 _UNTESTED_OPEN = """
     SELECT r.id, r.community, r.needs, coalesce(st.class, 'unaccounted') AS class,
            st.hand_kind, st.hand_due
