@@ -208,6 +208,29 @@ async def test_r21_a_file_of_exclusions_is_answered_row_by_row(town: Town) -> No
     assert await file(town, good, unknown, areas=[CHAOHE]) == ["duplicate", "resident-unknown"]
 
 
+async def test_exclusions_of_a_merged_record_are_of_the_one_that_was_kept(town: Town) -> None:
+    double, kept = await town.people(lives(LANQIAO), lives(LUYUAN))
+    round_id = await town.round()
+    before = filing(round_id, double)
+    assert await file(town, before) == ["accepted"]
+    merge = {"id": str(uuid4()), "into": str(kept)}
+    await town.sent(town.registry, f"/v1/residents/{double}:merge", merge)
+    # Under the name it was filed for it is a repeat, and what is new is the other one's.
+    after = filing(round_id, double, reason="under_3")
+    assert await file(town, before, after) == ["duplicate", "accepted"]
+    assert await file(town, after | {"resident": {"id": str(kept)}}) == ["id-reused"]
+    shown = await listed(town, round_id)
+    assert {(e["resident"]["id"], e["community"]) for e in shown} == {(str(kept), LUYUAN)}
+    assert await revoke(town, before["id"]) == "accepted"
+    await assert_account(town, round_id, excluded=1, excluded__under_3=1)
+    await town.sent(town.registry, f"/v1/merges/{merge['id']}:undo")
+    (parted,) = await listed(town, round_id)
+    assert (parted["resident"]["id"], parted["community"]) == (str(double), LANQIAO)
+    await assert_account(town, round_id, excluded=1, unaccounted=1)
+    assert await revoke(town, after["id"]) == "accepted"
+    await assert_account(town, round_id, unaccounted=2)
+
+
 async def test_a_repeat_of_a_refused_row_is_refused_with_it(town: Town) -> None:
     (resident,) = await town.people(lives())
     round_id = await town.round()
