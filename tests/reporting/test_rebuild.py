@@ -251,10 +251,10 @@ async def test_a_rebuild_during_which_everything_is_written_is_what_was_folded_l
     """
     wiring = town.apps["reporting"].state.wiring
     needs = {"needs": [{"code": "mobility"}]}
-    people = await town.people(*(needs if number % 3 else {} for number in range(14)))
+    people = await town.people(*(needs if number % 3 else {} for number in range(9)))
     round_id = await town.round()
     await town.tick(round_id, 2)
-    day = asyncio.create_task(a_busy_day(town, round_id, people[:6]))
+    day = asyncio.create_task(a_busy_day(town, round_id, people[:4]))
     begun = (await wiring.database.transact(rebuild.begin)).generation
     while not day.done():
         await wiring.builder(begun, ()).sweep()
@@ -265,10 +265,10 @@ async def test_a_rebuild_during_which_everything_is_written_is_what_was_folded_l
     assert all(first.values())
     assert await life(wiring.database, begun.id) == first
 
-    day = asyncio.create_task(a_busy_day(town, round_id, people[6:10]))
+    day = asyncio.create_task(a_busy_day(town, round_id, people[4:7]))
     assert await rebuild.build(wiring.database, wiring.builder)
     await day
-    await a_busy_day(town, round_id, people[10:])
+    await a_busy_day(town, round_id, people[7:])
     await town.assert_balanced(round_id)
     second = await life(wiring.database, begun.id)
     assert second != first
