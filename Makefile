@@ -8,10 +8,10 @@ RUN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock
+.PHONY: help install demo test test-long lint format lock
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv and install everything into it, once
 
@@ -20,6 +20,9 @@ demo: $(INSTALLED) ## play a testing day in one district; STAY=1 keeps it runnin
 
 test: $(INSTALLED) ## run the whole test suite on embedded servers; ARGS= for pytest
 	@$(RUN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-long: $(INSTALLED) ## play a hundred thousand random days against the account; hours
+	@$(RUN)/python -m pytest -n auto tests/whole tests/registry/test_account.py --hypothesis-profile=long $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting, types and the direction of imports
 	$(RUN)/ruff check

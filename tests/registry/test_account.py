@@ -14,16 +14,10 @@ from deploy.local.servers import Postgres
 from services.registry.vault import Vault
 from tests.registry.books import (
     COMMUNITIES,
-    NOON,
-    PEOPLE,
-    ROUNDS,
     UNKNOWN,
-    WINDOW,
-    Absorb,
     Again,
     Books,
     Close,
-    Correct,
     Exclude,
     Hand,
     Keep,
@@ -31,15 +25,23 @@ from tests.registry.books import (
     Lives,
     Needs,
     Open,
-    Part,
     Report,
     Revoke,
-    Seal,
     Step,
     Swab,
     Swabs,
     Tick,
     Void,
+)
+from tests.registry.chance import (
+    ENTRIES_COME,
+    FIRST,
+    OPENED,
+    PEOPLE_CHANGE,
+    ROUND,
+    ROUNDS_TURN,
+    WHO,
+    Steps,
 )
 from tests.support.town import LANQIAO, LUYUAN
 
@@ -49,47 +51,10 @@ MOST_STEPS = 14
 
 HERE, NEXT, OTHER, OUT, NOWHERE = range(len(COMMUNITIES))
 
-_who = st.integers(0, len(PEOPLE) - 1)
-_round = st.integers(0, len(ROUNDS) - 1)
-_outcome = st.sampled_from(("negative", "positive"))
-_index = st.integers(0, 3)
-_needs = st.frozensets(st.sampled_from(("mobility", "quarantine")))
-_hour = st.none() | st.integers(1, 2 * WINDOW)
-_lives = st.builds(
-    Lives, _who, st.integers(0, len(COMMUNITIES) - 1), st.none() | st.integers(-1, 14)
+_hand = st.builds(
+    Hand, WHO, ROUND, st.none() | st.sampled_from(("visit", "escalation")), st.integers(-2, 1)
 )
-_swab = st.builds(
-    Swab, _who, _round, st.integers(0, NOON), st.none() | _outcome, st.booleans(), st.booleans(),
-    st.booleans(),
-)  # fmt: skip
-_step: st.SearchStrategy[Step] = st.one_of(
-    _lives,
-    _lives,
-    st.builds(Needs, _who, _needs),
-    st.builds(Needs, _who, _needs, _hour, _hour),
-    st.builds(Life, _who, st.booleans()),
-    st.builds(Swabs, st.lists(_swab, min_size=1, max_size=3).map(tuple)),
-    st.builds(Swabs, st.tuples(_swab)),
-    st.builds(Report, _index, _outcome, st.booleans(), _index),
-    st.builds(Void, _index, _index),
-    st.builds(Correct, _index, _who, _round, st.integers(0, NOON)),
-    st.just(Again()),
-    st.builds(Exclude, _who, _round, st.sampled_from(("recovered", "under_3"))),
-    st.builds(Revoke, _index),
-    st.builds(
-        Hand, _who, _round, st.none() | st.sampled_from(("visit", "escalation")),
-        st.integers(-2, 1),
-    ),
-    st.builds(Absorb, _who, _who),
-    st.builds(Part, _who),
-    st.builds(Tick, _round, st.integers(NOON, WINDOW + NOON)),
-    st.just(Keep()),
-    st.builds(Open, _round),
-    st.builds(Close, _round),
-    st.builds(Seal, _round),
-)  # fmt: skip
-_first = st.tuples(*(st.builds(Lives, st.just(who), st.integers(0, 4)) for who in range(3)))
-_opened = st.sampled_from(((Open(0),), (Open(0), Open(1)), ()))
+_step = st.one_of(PEOPLE_CHANGE, PEOPLE_CHANGE, ENTRIES_COME, ENTRIES_COME, _hand, ROUNDS_TURN)
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +72,8 @@ def books(postgres: Postgres, template: Callable[[str], str], keys_file: Path) -
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(_first, _opened, st.lists(_step, max_size=MOST_STEPS))
-def test_every_day_balances(
-    books: Books, first: tuple[Step, ...], opened: tuple[Step, ...], day: list[Step]
-) -> None:
+@given(FIRST, OPENED, st.lists(_step, max_size=MOST_STEPS))
+def test_every_day_balances(books: Books, first: Steps, opened: Steps, day: list[Step]) -> None:
     books.play(*first, *opened, *day)
 
 
