@@ -37,7 +37,8 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoders raise on bad input; the last one on brackets nested too deeply."""
 
 _NUL = b"\\u0000"
-_REF = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_REF = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+"""Only what is an id for certain is repeated: a shifted column may hold a phone number (R20)."""
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _LEAD, _COMMA, _CLOSE = (re.compile(rf"[ \t\r\n]*{mark}[ \t\r\n]*") for mark in (r"\[", ",", r"\]"))
 _lax = JSONDecoder()
@@ -212,7 +213,7 @@ def decode_one(body: bytes, row: type[T]) -> T:
     except _UNREADABLE:
         raise BadBody("the body is not JSON") from None
     if _holds_nul(body):
-        raise BadInput.at("", _NUL_RULE)
+        raise BadInput.at("", NUL_RULE)
     return value
 
 
@@ -306,14 +307,14 @@ def _decode_each(raw: Sequence[bytes | msgspec.Raw], row: type[T], ref: str | No
             errors.append(RowError(index, "", "is not JSON"))
         else:
             if _holds_nul(data):
-                errors.append(RowError(index, "", _NUL_RULE, _ref(data, ref)))
+                errors.append(RowError(index, "", NUL_RULE, _ref(data, ref)))
             else:
                 good.append(value)
                 indexes.append(index)
     return Rows(len(raw), good, indexes, errors)
 
 
-_NUL_RULE = "text must not hold the character U+0000"
+NUL_RULE = "text must not hold the character U+0000"
 
 
 def _holds_nul(data: bytes) -> bool:

@@ -30,7 +30,7 @@ from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import CALLER, ROLES, Caller, Verifier
-from shared.bodies import BODY_LIMIT, encode, json_reply
+from shared.bodies import BODY_LIMIT, NUL_RULE, encode, json_reply
 from shared.errors import (
     BadBody,
     BadInput,
@@ -330,6 +330,7 @@ class _FrontDoor:
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
         door = _Door("(none)", PUBLIC)
         try:
+            _check_text(scope)
             door = self._doors.find(scope["method"], scope["path"])
             if PUBLIC.isdisjoint(door.roles):
                 scope[CALLER] = await self._admit(headers, door)
@@ -384,6 +385,14 @@ class _FrontDoor:
         seen.observe(seconds)
         log = self._log.error if status >= _SERVER_ERROR else self._log.debug
         log("http_request", method=known, route=door.template, status=status, seconds=seconds)
+
+
+def _check_text(scope: Scope) -> None:
+    # PostgreSQL has no U+0000 in text, so nothing that is looked for can hold it.
+    if "\0" in scope["path"]:
+        raise BadInput.at("path", NUL_RULE)
+    if b"%00" in scope["query_string"]:
+        raise BadInput.at("query", NUL_RULE)
 
 
 def _as_get(scope: Scope, door: _Door) -> Scope:

@@ -179,18 +179,16 @@ def _refuse(operation: dict[str, Any], example: Example) -> set[type[LastmetreEr
 
 def _usual(operation: Mapping[str, Any]) -> Iterator[type[LastmetreError]]:
     """Tell which problems follow from what an operation is and takes."""
-    yield from (LastmetreError, TransientError, Unavailable)
+    yield from (BadInput, LastmetreError, TransientError, Unavailable)
     if "security" in operation:
         yield from (Unauthorised, Forbidden)
     parameters = operation.get("parameters", ())
-    if parameters:
-        yield BadInput
     if any(parameter["in"] == "path" for parameter in parameters):
         yield NotFound
     if any(parameter["name"] == "cursor" for parameter in parameters):
         yield BadCursor
     if "requestBody" in operation:
-        yield from (BadBody, BadInput, TooLarge, UnsupportedMedia)
+        yield from (BadBody, TooLarge, UnsupportedMedia)
 
 
 def _content(errors: Iterable[type[LastmetreError]]) -> dict[str, Any]:

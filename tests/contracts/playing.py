@@ -98,21 +98,24 @@ class Player:
         return json.loads(text)
 
     async def _park(self, service: str) -> None:
-        """Set two events aside that were applied long ago."""
+        """Set an event aside that was applied long ago, twice."""
         producer, topic = SET_ASIDE[service]
+        type_name = EXAMPLES[service]["GET", "/v1/parked/{parked_id}"].reply["type"]
         async with self.town.apps[producer].state.wiring.database.begin() as tx:
-            events = await tx.rows(
-                "SELECT * FROM outbox WHERE topic = $1 ORDER BY partition, pos LIMIT 2", topic
-            )
+            rows = await tx.rows(
+                "SELECT * FROM outbox WHERE topic = $1 AND type = $2 ORDER BY partition, pos",
+                topic, type_name,
+            )  # fmt: skip
         name = self.town.consumers[service].name
         async with self.town.apps[service].state.wiring.database.begin() as tx:
-            for row in events:
+            row = rows[0]
+            for pos in (1001, 1002):
                 await tx.do(
                     "INSERT INTO parked (consumer, topic, partition, pos, event_id, incarnation,"
                     " type, recorded_at, data, reason, parked_at)"
                     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now())",
-                    name, row["topic"], row["partition"], row["pos"] + 1000, uuid4(), uuid4(),
-                    row["type"], row["recorded_at"], row["data"], "ValueError",
+                    name, topic, row["partition"], pos, uuid4(), uuid4(),
+                    type_name, row["recorded_at"], row["data"], "ValueError",
                 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Bodies: capped, unpacked, decoded row by row, and never repeated in what is said of them."""
 
 import gzip
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -195,9 +196,11 @@ def test_an_escaped_escape_is_not_a_nul() -> None:
 
 
 def test_a_bad_row_is_named_by_its_own_id_where_that_is_one() -> None:
-    body = b'[{"id":"r-1","floor":"x"},{"id":"\xe5\xbc\xa0 1","floor":"x"},{"id":[],"floor":0},{}]'
-    errors = decode_rows(body, None, Row, ref="id").errors
-    assert [error.ref for error in errors] == ["r-1", None, None, None]
+    known = "5e8b0f3c-6a1d-4c0e-9d8e-9b1c7f0a2d34"
+    ids: list[object] = [known, "13900000001", "张三", []]
+    rows = [{"id": each, "floor": "x"} for each in ids]
+    errors = decode_rows(json.dumps([*rows, {}]).encode(), None, Row, ref="id").errors
+    assert [error.ref for error in errors] == [known, None, None, None, None]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic_core import PydanticCustomError
 
 from services.dispatch.wiring import Wiring
@@ -46,6 +46,14 @@ class Body(BaseModel):
     """A request body; members we do not know are refused, not passed over."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: object) -> object:
+        # PostgreSQL has no U+0000 in text.
+        if isinstance(value, str) and "\0" in value:
+            raise PydanticCustomError("nul", "text must not hold the character U+0000")
+        return value
 
 
 class Reply(BaseModel):

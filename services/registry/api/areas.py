@@ -53,7 +53,7 @@ def router(wiring: Wiring) -> APIRouter:
 
     @routes.put(
         "/v1/areas:batch",
-        openapi_extra=openapi_body(AreaIn),
+        openapi_extra=openapi_body(list[AreaIn], list_=False),
         responses=openapi_reply(AreasStored),
     )
     async def put_areas(request: Request, caller: CallerDep) -> Response:
