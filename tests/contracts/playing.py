@@ -156,7 +156,7 @@ def is_time(value: Any) -> bool:
 def is_id(value: Any) -> bool:
     """Tell whether a value is a UUID as text."""
     try:
-        return str(UUID(value)) == value
+        return bool(str(UUID(value)) == value)
     except (AttributeError, TypeError, ValueError):
         return False
 

@@ -7,13 +7,15 @@ everything. `--hypothesis-profile=long` looks a hundred times as hard.
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import settings
+from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.engine import events, from_schema
 from schemathesis.python.asgi import shutdown_lifespans
-from schemathesis.specs.openapi.checks import AcceptedNegativeData, negative_data_rejection
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from shared.auth import ROLES
 from shared.bodies import NDJSON
@@ -33,7 +35,7 @@ without U+0000, a cursor that this list made. All other requests must be taken i
 
 @schemathesis.check
 def bad_rows_are_rejected(
-    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
 ) -> None:
     """Rows are answered for themselves (R21): a bad one is rejected inside a good answer.
 
@@ -110,7 +112,7 @@ def configuration(service: str, token: str) -> JSON:
 
 def long() -> bool:
     """Tell whether the long search was asked for."""
-    return bool(settings.default.max_examples > settings.get_profile("default").max_examples)
+    return settings.get_current_profile_name() == "long"
 
 
 def takes_rows(operation: JSON) -> bool:
