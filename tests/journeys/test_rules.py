@@ -142,6 +142,51 @@ async def test_r2_coverage_of_nobody_is_no_number(town: Town) -> None:
     await town.expect(round_id, roll=1, excluded=1)
 
 
+# --- R3: coverage against a number from outside is shown beside ours, flagged, never capped ---
+
+
+async def test_r3_coverage_against_a_census_is_shown_beside_ours_and_flagged_above_all(
+    town: Town,
+) -> None:
+    people = await town.people(*(lives() for _ in range(4)), lives(DONGFANG))
+    round_id = await town.round()
+    await town.tick(round_id, 2)
+    census = {"source": "census", "as_of": "2020-11-01"}
+    police = {"source": "police_list", "as_of": "2022-01-10"}
+    numbers = [census | {"code": CHAOHE, "people": 6}, police | {"code": CHAOHE, "people": 2}]
+    put = await town.registry.put(
+        "/v1/denominators:batch", json=numbers, headers=town.headers("district")
+    )
+    assert told(put.json()) == ["accepted", "accepted"]
+    await town.results(*(town.result(round_id, resident) for resident in people[:3]))
+    await town.expect(round_id, roll=5, sampled=3, coverage=3 / 5)
+    offices = await town.coverage(round_id, by="office")
+    assert offices[CHAOHE]["coverage"] == 3 / 4
+    # The police know two people here, and three were sampled: somebody is missing on a list.
+    assert offices[CHAOHE]["outside"] == [
+        census | {"people": 6, "coverage": 3 / 6, "over": False},
+        police | {"people": 2, "coverage": 3 / 2, "over": True},
+    ]
+    assert offices[MINGHU]["outside"] == []
+
+
+async def test_r3_the_last_number_of_a_source_holds(town: Town) -> None:
+    (resident,) = await town.people(lives())
+    round_id = await town.round()
+    await town.tick(round_id, 2)
+    await town.results(town.result(round_id, resident))
+    for people, over in ((0, True), (1, False), (4, False)):
+        number = {"code": DISTRICT, "source": "census", "people": people, "as_of": "2020-11-01"}
+        put = await town.registry.put(
+            "/v1/denominators:batch", json=[number], headers=town.headers("district")
+        )
+        assert told(put.json()) == ["accepted"]
+        await town.expect(round_id, sampled=1, coverage=1)
+        (outside,) = (await town.coverage(round_id))["outside"]
+        assert outside["coverage"] == (1 / people if people else None)
+        assert outside["over"] is over
+
+
 # --- R4: sampled, resulted and negative are separate counts ---
 
 

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from services.dispatch import wiring as dispatch_wiring
 from services.dispatch import worker as dispatch_worker
 from services.registry import wiring as registry_wiring
-from services.registry.store import locks
+from services.registry.store import locks, rounds
 from services.reporting import wiring as reporting_wiring
 from shared.consumer import Consumer, Partition
 from shared.contracts.envelope import Record
@@ -73,11 +73,12 @@ def shuffled(rows: Sequence[Any]) -> list[Any]:
 
 
 @asynccontextmanager
-async def gate(town: Town, round_id: str) -> AsyncIterator[Transaction]:
-    """Keep everybody off residents and a round; whoever waits at the end starts then."""
+async def gate(town: Town) -> AsyncIterator[Transaction]:
+    """Keep everybody off residents and rounds; whoever waits at the end starts then."""
     async with town.apps["registry"].state.wiring.database.begin() as tx:
         await locks.own_residents(tx)
-        await locks.own_round(tx, UUID(round_id))
+        for where in sorted(await rounds.listed(tx), key=lambda where: where.id):
+            await locks.own_round(tx, where.id)
         yield tx
 
 
@@ -90,15 +91,13 @@ async def at_the_gate(tx: Transaction) -> int:
     return waiting
 
 
-async def at_once(
-    town: Town, round_id: str, *calls: Call, retried: bool = False
-) -> list[httpx.Response]:
+async def at_once(town: Town, *calls: Call, retried: bool = False) -> list[httpx.Response]:
     """Answers to calls made in the same moment: each is taken, at the first attempt.
 
     `retried` is for use cases that cannot know beforehand whom they lock.
     """
     with capture_logs() as logs:
-        async with gate(town, round_id) as tx:
+        async with gate(town) as tx:
             made = [asyncio.create_task(call) for call in calls]
 
             async def all_there() -> bool:
@@ -128,7 +127,7 @@ async def test_r19_overlapping_batches_in_opposite_order(town: Town) -> None:
         rows = [town.resulted(round_id, resident, "negative") for resident in people]
         others = [town.result(round_id, resident, 0.5) for resident in people]
         answers = await at_once(
-            town, round_id,
+            town,
             batch(town, rows), batch(town, rows[::-1]), batch(town, shuffled(others)),
             batch(town, others[::-1]), batch(town, shuffled(rows[::2] + others[1::2])),
         )  # fmt: skip
@@ -150,7 +149,7 @@ async def test_samples_while_people_move(town: Town) -> None:
         ]
         sampled = people[: time + 1]
         await at_once(
-            town, round_id,
+            town,
             changes(town, moves[:CROWD]),
             batch(town, [town.result(round_id, resident) for resident in sampled]),
             changes(town, shuffled(moves[CROWD:])),
@@ -170,7 +169,7 @@ async def test_samples_while_exclusions_are_filed_and_revoked(town: Town) -> Non
     for _ in range(TIMES):
         people = await crowd(town, 8)
         await at_once(
-            town, round_id,
+            town,
             *(said(town, "/v1/exclusions", exclusion(round_id, who)) for who in people[:4]),
             *(said(town, f"/v1/exclusions/{who}:revoke") for who in revoked),
             batch(town, [town.result(round_id, who) for who in shuffled(people[2:])]),
@@ -197,11 +196,48 @@ async def test_late_reports_while_their_swabs_are_voided(town: Town) -> None:
             for swab in swabs[1:]
         ]
         answers = await at_once(
-            town, round_id, batch(town, reports), batch(town, voids[::-1]),
+            town,
+            batch(town, reports), batch(town, voids[::-1]),
             batch(town, shuffled(reports)),
         )  # fmt: skip
         assert total(answers, "rejected") == 0
     await assert_account(town, round_id, sampled=1, negative=1, resulted=1, unaccounted=CROWD - 1)
+
+
+async def test_corrections_of_the_same_swabs_in_opposite_directions(town: Town) -> None:
+    people = await crowd(town, FEWER)
+    first, second = await town.round(1), await town.round(2)
+    await town.tick(first, 2)
+    await town.tick(second, 2, day=2)
+    swabs = [town.result(first, resident) for resident in people]
+    await town.results(*swabs)
+
+    def corrected(swab: JSON, **more: Any) -> JSON:
+        """Say something else of a swab."""
+        return swab | {"result_id": str(uuid4()), "corrects": swab["sample_id"]} | more
+
+    def belonging(step: int) -> list[JSON]:
+        """Every swab is that of a neighbour."""
+        return [
+            corrected(swab, resident={"id": str(people[(n + step) % FEWER])})
+            for n, swab in enumerate(swabs)
+        ]
+
+    for _ in range(FEWER):
+        answers = await at_once(
+            town,
+            batch(town, belonging(1)),
+            batch(town, belonging(-1)[::-1]),
+            batch(town, shuffled([corrected(swab, sampled_at=hour(0.5)) for swab in swabs])),
+            batch(town, [
+                corrected(swab, round_id=second, sampled_at=hour(25)) for swab in shuffled(swabs)
+            ]),
+            retried=True,
+        )  # fmt: skip
+        assert total(answers, "accepted") == 4 * FEWER
+    await batch(town, [corrected(swab) for swab in shuffled(swabs)])
+    await assert_account(town, first, sampled=FEWER)
+    await assert_account(town, second, unaccounted=FEWER)
 
 
 # --- residents, rounds and clocks ---
@@ -214,7 +250,7 @@ async def test_births_while_a_round_opens_and_samples_while_it_closes(town: Town
         round_id = await town.round(day, opened=False)
         excluded = exclusion(round_id, people[0]) | {"id": str(uuid4())}
         await at_once(
-            town, round_id,
+            town,
             changes(town, [newborn() for _ in range(3)]),
             changes(town, [{"id": str(people[-1]), "alive": day % 2 == 0}]),
             said(town, f"/v1/rounds/{round_id}:open"),
@@ -229,7 +265,7 @@ async def test_births_while_a_round_opens_and_samples_while_it_closes(town: Town
         at = (day - 1) * 24 + 1
         await town.tick(round_id, 2, day=day)
         await at_once(
-            town, round_id,
+            town,
             batch(town, [town.result(round_id, who, at) for who in people[1:4]]),
             said(town, f"/v1/rounds/{round_id}:close"),
             changes(town, [moved(who, DONGFANG if day % 2 else LUYUAN) for who in people[2:5]]),
@@ -260,7 +296,7 @@ async def test_samples_while_quarantines_end(town: Town) -> None:
         assert answer.json()["accepted"] == CROWD
         at = (time - 1) / 10
         await at_once(
-            town, round_id,
+            town,
             said(town, f"/v1/rounds/{round_id}:tick", {"clock_at": ends}),
             batch(town, [town.result(round_id, who, at) for who in people[time:][::-1]]),
             changes(town, [{"id": str(who), "phone": str(time)} for who in shuffled(people)]),
@@ -279,7 +315,7 @@ async def test_samples_while_records_are_merged_and_parted(town: Town) -> None:
         swabs = [town.result(round_id, who) for who in people]
         later = [town.result(round_id, who, 1.5) for who in people]
         await at_once(
-            town, round_id,
+            town,
             *(
                 said(town, f"/v1/residents/{absorbed}:merge", {"id": merge, "into": str(kept)})
                 for merge, absorbed, kept in pairs
@@ -299,7 +335,7 @@ async def test_one_person_sent_by_many_at_once_is_one_person(town: Town) -> None
     round_id = await town.round()
     for time in range(TIMES):
         row = lives(name="王秀英", id_document={"type": "passport", "number": f"E{time:07}"})
-        answers = await at_once(town, round_id, *(changes(town, [row]) for _ in range(4)))
+        answers = await at_once(town, *(changes(town, [row]) for _ in range(4)))
         rows = [answer.json()["rows"][0] for answer in answers]
         assert sorted(each["status"] for each in rows) == ["accepted", *["duplicate"] * 3]
         assert len({each["id"] for each in rows}) == 1
