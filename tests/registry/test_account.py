@@ -18,6 +18,7 @@ from tests.registry.books import (
     Again,
     Books,
     Close,
+    Correct,
     Exclude,
     Hand,
     Keep,
@@ -27,6 +28,7 @@ from tests.registry.books import (
     Open,
     Report,
     Revoke,
+    Seal,
     Step,
     Swab,
     Swabs,
@@ -135,3 +137,16 @@ def test_a_need_is_judged_by_the_clock_of_where_somebody_lives(books: Books) -> 
     books.play(Lives(0, HERE), ill, Open(0), Open(1), Close(1), Close(0))
     # The first one's clock stands at six: what was over in the second has not begun.
     assert cell not in books.figures()[LUYUAN]
+
+
+def test_a_swab_that_was_a_visitors_of_another_round_and_its_report_in_the_old_words(
+    books: Books,
+) -> None:
+    books.play(
+        Lives(0, HERE), Lives(1, OTHER), Open(0), Open(1), Swabs((Swab(0, 0),)), Close(0),
+        Correct(0, who=1, number=1, at=2), Report(0, "positive", version=0), Seal(0),
+    )  # fmt: skip
+    assert books.figures(0)[LUYUAN] == {"roll": 1, "unaccounted": 1}
+    assert books.figures(1) == {
+        UNKNOWN: {"visitors": 1}, LUYUAN: {"roll": 1, "unaccounted": 1}
+    }  # fmt: skip
