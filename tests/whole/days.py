@@ -17,7 +17,16 @@ import asyncpg
 
 from services.dispatch import store as dispatch_store
 from services.dispatch import worker as dispatch_worker
-from services.dispatch.domain import OPEN, Member, Policy, Referral, Sample, Team, VisitReport
+from services.dispatch.domain import (
+    OPEN,
+    Member,
+    Policy,
+    Referral,
+    Sample,
+    Team,
+    Visit,
+    VisitReport,
+)
 from services.dispatch.flow import teams, visits
 from services.dispatch.settings import Settings as DispatchSettings
 from services.dispatch.wiring import wire as wire_dispatch
@@ -62,6 +71,11 @@ class Deliver:
 
 
 @dataclass(frozen=True)
+class Arrive:
+    """All mail arrives, and dispatch does its housework, until nothing moves."""
+
+
+@dataclass(frozen=True)
 class TeamIs:
     """A team is set up, changed, or drops out."""
 
@@ -79,27 +93,23 @@ class Housework:
 
 @dataclass(frozen=True)
 class Work:
-    """Somebody does something about the newest visit of a person, or the one before it."""
+    """Somebody does something about a visit; 0 is the newest one that there is."""
 
-    who: int
-    number: int
+    visit: int
     what: Literal["assign", "start", "cancel"]
     team: int = 0
-    earlier: bool = False
 
 
 @dataclass(frozen=True)
 class Finish:
     """A team reports what happened at a door; `at` is the sampling time in hours of the round."""
 
-    who: int
-    number: int
+    visit: int
     outcome: VisitOutcome = "sampled"
     at: int = 1
-    earlier: bool = False
 
 
-FieldStep = Deliver | TeamIs | Housework | Work | Finish
+FieldStep = Deliver | Arrive | TeamIs | Housework | Work | Finish
 
 
 @dataclass(frozen=True)
@@ -156,13 +166,23 @@ class Days(Books):
 
     def _ways(self) -> dict[type, Callable[[Any], Awaitable[None]]]:
         return super()._ways() | {
-            Deliver: self._deliver, TeamIs: self._team, Housework: self._housework,
-            Work: self._work, Finish: self._finish,
+            Deliver: self._deliver, Arrive: self._arrive, TeamIs: self._team,
+            Housework: self._housework, Work: self._work, Finish: self._finish,
         }  # fmt: skip
 
     async def _deliver(self, step: Deliver) -> None:
         if boxes := self._mail.waiting(step.follower):
             await self._hand_over(boxes[step.box % len(boxes)], step.most)
+
+    async def _arrive(self, _step: Arrive) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for follower in FOLLOWERS:
+                for box in self._mail.waiting(follower):
+                    await self._hand_over(box)
+                    moved = True
+            moved |= bool(await dispatch_worker.keep_house(self._dispatch))
 
     async def _hand_over(self, box: tuple[str, str, int], most: int = EVERYTHING) -> None:
         follower = box[0]
@@ -185,38 +205,38 @@ class Days(Books):
         await dispatch_worker.keep_house(self._dispatch)
 
     async def _work(self, step: Work) -> None:
-        visit_id = await self._visit_of(step)
-        if visit_id is None:
+        visit = await self._visit(step.visit)
+        if visit is None:
             return
         ways: dict[str, Callable[[Transaction], Awaitable[object]]] = {
             "assign": partial(
-                visits.assign_visit, visit_id=visit_id, team_id=TEAMS[step.team],
+                visits.assign_visit, visit_id=visit.id, team_id=TEAMS[step.team],
                 caller=OFFICER, policy=self._policy,
             ),
             "start": partial(
-                visits.start_visit, visit_id=visit_id, caller=OFFICER, policy=self._policy
+                visits.start_visit, visit_id=visit.id, caller=OFFICER, policy=self._policy
             ),
             "cancel": partial(
-                visits.cancel_visit, visit_id=visit_id, caller=OFFICER, policy=self._policy
+                visits.cancel_visit, visit_id=visit.id, caller=OFFICER, policy=self._policy
             ),
         }  # fmt: skip
         await self._try(ways[step.what])
 
     async def _finish(self, step: Finish) -> None:
-        visit_id = await self._visit_of(step)
-        if visit_id is None:
+        visit = await self._visit(step.visit)
+        if visit is None:
             return
-        at = OPENS + timedelta(hours=step.at + WINDOW * step.number)
+        at = OPENS + timedelta(hours=step.at + WINDOW * ROUNDS.index(UUID(visit.round)))
         report = VisitReport(
             self._id(), step.outcome,
             sample=Sample(str(self._id()), at) if step.outcome == "sampled" else None,
             referral=Referral("绿园采样点", at) if step.outcome == "referred" else None,
         )  # fmt: skip
         if report.sample is not None:
-            self._at_doors[report.sample.id] = self._door_entry(step, report.sample)
+            self._at_doors[report.sample.id] = _door_entry(visit, report.sample)
         await self._try(
             partial(
-                visits.finish_visit, visit_id=visit_id, report=report, caller=OFFICER,
+                visits.finish_visit, visit_id=visit.id, report=report, caller=OFFICER,
                 policy=self._policy,
             )
         )  # fmt: skip
@@ -228,22 +248,14 @@ class Days(Books):
         except ProblemError:
             return
 
-    async def _visit_of(self, step: Work | Finish) -> UUID | None:
+    async def _visit(self, index: int) -> Visit | None:
         async with self._dispatch.database.begin(readonly=True) as tx:
-            rows = await tx.rows(
-                "SELECT id FROM visit WHERE round = $1 AND resident = $2 ORDER BY id DESC LIMIT 2",
-                str(ROUNDS[step.number]), str(PEOPLE[step.who]),
-            )  # fmt: skip
-        found = [row["id"] for row in rows]
-        return found[min(step.earlier, len(found) - 1)] if found else None
-
-    def _door_entry(self, step: Finish, sample: Sample) -> Entry:
-        """Write a swab taken at a door as registry will read it."""
-        return Entry(
-            ordinal=0, sample=UUID(sample.id), result=None, resident=PEOPLE[step.who],
-            document=None, round=ROUNDS[step.number], sampled_at=sample.sampled_at,
-            channel="home_visit",
-        )  # fmt: skip
+            rows = await tx.rows("SELECT round, id FROM visit ORDER BY id DESC")
+            if not rows:
+                return None
+            chosen = rows[index % len(rows)]
+            found = await dispatch_store.load_visits(tx, chosen["round"], [chosen["id"]])
+        return found[chosen["id"]]
 
     # --- what is said ---
 
@@ -273,24 +285,13 @@ class Days(Books):
 
     async def _compare(self) -> None:
         await self._take(Keep())
-        await self._let_all_arrive()
+        await self._take(Arrive())
         for number, round_id in enumerate(ROUNDS):
             self._model[number].hands = await self._hands_on_file(round_id)
         await super()._compare()
         for number, state in enumerate(self._state):
             if state != "draft":
                 await self._hold_round(number, state)
-
-    async def _let_all_arrive(self) -> None:
-        moved = True
-        while moved:
-            moved = False
-            for follower in FOLLOWERS:
-                for box in self._mail.waiting(follower):
-                    await self._hand_over(box)
-                    moved = True
-            moved |= bool(await dispatch_worker.keep_house(self._dispatch))
-        self._fold_announced()
 
     async def _hold_round(self, number: int, state: str) -> None:
         figures, field = await self._counters(number), await self._field(number)
@@ -386,6 +387,15 @@ class Days(Books):
                 await tx.do(f"DELETE FROM {table}")  # noqa: S608 - tables of ours
         self._mail.clear()
         self._at_doors: dict[str, Entry] = {}
+
+
+def _door_entry(visit: Visit, sample: Sample) -> Entry:
+    """Write a swab taken at a door as registry will read it."""
+    return Entry(
+        ordinal=0, sample=UUID(sample.id), result=None, resident=UUID(visit.resident),
+        document=None, round=UUID(visit.round), sampled_at=sample.sampled_at,
+        channel="home_visit",
+    )  # fmt: skip
 
 
 def _who(row: asyncpg.Record) -> int:

@@ -6,6 +6,8 @@ On the way no count is ever below zero, and nobody has two open visits; at the e
 need is without a visit or a hand. `make test-long` plays a hundred thousand days.
 """
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -19,24 +21,33 @@ from tests.registry.chance import (
     NEEDY,
     OPENED,
     PEOPLE_CHANGE,
-    ROUND,
     ROUNDS_TURN,
-    WHO,
-    Steps,
 )
-from tests.whole.days import EVERYTHING, TEAMS, Days, Deliver, Finish, Housework, TeamIs, Work
+from tests.whole.days import (
+    EVERYTHING,
+    TEAMS,
+    Arrive,
+    Days,
+    Deliver,
+    Finish,
+    Housework,
+    TeamIs,
+    Work,
+)
 from tests.whole.mail import FOLLOWERS
 
 SHARES = 8
 """The days are shared out among so many tests, so that several processes play them."""
 EXAMPLES = 2_000
 LONG = 100_000
-MOST_STEPS = 24
+HOURS, MOST_STEPS = 4, 9
+"""A day is so many stretches of at most so many steps: chance makes single lists too short."""
 
 _at_door = st.sampled_from(
     ("sampled", "sampled", "absent", "refused", "moved", "deceased", "ineligible", "locked",
      "referred", "not_executable")
 )  # fmt: skip
+_visit = st.integers(0, 3)
 _in_the_field = st.one_of(
     st.builds(
         TeamIs, st.integers(0, len(TEAMS) - 1), st.booleans(), st.sampled_from((1, 10)),
@@ -44,18 +55,26 @@ _in_the_field = st.one_of(
     ),
     st.just(Housework()),
     st.builds(
-        Work, WHO, ROUND, st.sampled_from(("assign", "start", "cancel")),
-        st.integers(0, len(TEAMS) - 1), st.booleans(),
+        Work, _visit, st.sampled_from(("assign", "start", "start", "cancel")),
+        st.integers(0, len(TEAMS) - 1),
     ),
-    st.builds(Finish, WHO, ROUND, _at_door, st.integers(0, NOON), st.booleans()),
+    st.builds(Finish, _visit, _at_door, st.integers(0, NOON)),
 )  # fmt: skip
-_mail = st.builds(
-    Deliver, st.sampled_from(FOLLOWERS), st.integers(0, 5), st.sampled_from((1, EVERYTHING))
+_mail = st.one_of(
+    st.builds(
+        Deliver, st.sampled_from(FOLLOWERS), st.integers(0, 5), st.sampled_from((1, EVERYTHING))
+    ),
+    st.just(Arrive()),
 )
+_teams = st.sampled_from(((TeamIs(0), Arrive()), (TeamIs(0), TeamIs(1, capacity=1)), ()))
 _step = st.one_of(
     PEOPLE_CHANGE, ENTRIES_COME, ENTRIES_COME, ROUNDS_TURN, _in_the_field, _in_the_field,
     _in_the_field, _mail, _mail,
 )  # fmt: skip
+
+
+_hours = (st.lists(_step, max_size=MOST_STEPS) for _ in range(HOURS))
+_day = st.tuples(FIRST, NEEDY, OPENED, _teams, *_hours)
 
 
 @pytest.mark.parametrize("_share", range(SHARES))
@@ -65,12 +84,12 @@ def test_every_day_balances(days: Days, _share: int) -> None:
         max_examples=(LONG if longer else EXAMPLES) // SHARES,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
-    )(given(FIRST, NEEDY, OPENED, st.lists(_step, max_size=MOST_STEPS))(_play))
+    )(given(_day)(_play))
     searched(days)
 
 
-def _play(days: Days, first: Steps, needs: Steps, opened: Steps, day: list[Any]) -> None:
-    steps = (*first, *needs, *opened, *day)
+def _play(days: Days, day: tuple[Iterable[Any], ...]) -> None:
+    steps = list(chain(*day))
     # As a named example is written, should this day turn out to be one.
     note(f"days.play({', '.join(map(repr, steps))})")
     days.play(*steps)
