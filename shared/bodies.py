@@ -39,12 +39,18 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NUL = b"\\u0000"
 _REF = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 """Only what is an id for certain is repeated: a shifted column may hold a phone number (R20)."""
+_MEMBER = re.compile(r"`([a-z][a-z_]{0,39})`$")
+"""Only what reads like the name of a member is repeated."""
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _LEAD, _COMMA, _CLOSE = (re.compile(rf"[ \t\r\n]*{mark}[ \t\r\n]*") for mark in (r"\[", ",", r"\]"))
 _lax = JSONDecoder()
 _WHITESPACE = b" \t\r\n"
 
 T = TypeVar("T")
+
+
+class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client sends. A member that nobody knows is refused: nothing is dropped in silence."""
 
 
 async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
@@ -358,7 +364,8 @@ def _explain(error: msgspec.ValidationError) -> tuple[str, str]:
     elif rule.startswith("Invalid enum value"):
         rule = "is none of the allowed values"
     elif rule.startswith("Object contains unknown field"):
-        rule = "has a member that is not known"
+        member = _MEMBER.search(rule)
+        rule = "has a member that is not known" + (f": {member[1]}" if member else "")
     elif rule.startswith("Invalid value"):
         rule = "is of no known kind"
     return location, rule.replace("`", "")

@@ -173,7 +173,7 @@ def _refuse(operation: dict[str, Any], example: Example) -> set[type[LastmetreEr
         declared = answers.setdefault(str(status), {"description": HTTPStatus(status).phrase})
         declared.setdefault("content", {})[PROBLEM_JSON] = _content(errors)
     if example.reasons:
-        reasons = {BadInput, *example.reasons}
+        reasons: set[type[LastmetreError]] = {BadInput, *example.reasons}
         operation["x-row-problems"] = sorted(error.type_uri() for error in reasons)
     return {error for errors in by_status.values() for error in errors} | set(example.reasons)
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.dialects import postgresql as pg
 
-from shared.bodies import decode_one, read_body
+from shared.bodies import Given, decode_one, read_body
 from shared.contracts.envelope import PARTITIONS, Record, partition_of
 from shared.database import Database, Transaction
 from shared.errors import NotFound
@@ -264,7 +264,7 @@ async def report(tx: Transaction, name: str, positions: Sequence[ConsumerPositio
     )
 
 
-class ReportedPosition(msgspec.Struct, frozen=True):
+class ReportedPosition(Given, frozen=True):
     """One consumer's report, as the API takes it."""
 
     positions: list[ConsumerPosition]

@@ -11,7 +11,7 @@ from services.registry.domain.areas import Area
 from services.registry.flow import residents, rounds
 from services.registry.wiring import Wiring
 from shared.auth import CallerDep
-from shared.bodies import decode_one, json_reply, read_body
+from shared.bodies import Given, decode_one, json_reply, read_body
 from shared.contracts.vocabulary import AreaKind
 from shared.errors import BadInput, RuleError
 from shared.openapi import openapi_body, openapi_reply
@@ -19,7 +19,7 @@ from shared.openapi import openapi_body, openapi_reply
 CODE_LENGTHS: dict[AreaKind, int] = {"city": 4, "district": 6, "office": 9, "community": 12}
 
 
-class AreaIn(msgspec.Struct, frozen=True, omit_defaults=True):
+class AreaIn(Given, frozen=True, omit_defaults=True):
     """A city (4 digits), district (6), office (9) or community (12)."""
 
     code: Annotated[str, Meta(pattern=r"^\d{4,12}$")]

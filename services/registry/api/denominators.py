@@ -12,7 +12,7 @@ from services.registry.domain.denominators import Denominator
 from services.registry.flow import denominators
 from services.registry.wiring import Wiring
 from shared.auth import CallerDep
-from shared.bodies import decode_rows, json_reply, read_body
+from shared.bodies import Given, decode_rows, json_reply, read_body
 from shared.errors import RuleError
 from shared.openapi import openapi_body, openapi_reply
 from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
@@ -21,7 +21,7 @@ MOST_PEOPLE = 10_000_000_000
 SourceCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
 
 
-class DenominatorIn(msgspec.Struct, frozen=True):
+class DenominatorIn(Given, frozen=True):
     """People of a district (6 digits), office (9) or community (12), by one source."""
 
     code: AreaCode

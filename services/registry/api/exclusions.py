@@ -15,7 +15,7 @@ from services.registry.domain.exclusions import Exclusion
 from services.registry.flow import exclusions
 from services.registry.wiring import Wiring
 from shared.auth import Caller, CallerDep
-from shared.bodies import ROW_LIMIT, Rows, decode_one, decode_rows, json_reply, read_body
+from shared.bodies import ROW_LIMIT, Given, Rows, decode_one, decode_rows, json_reply, read_body
 from shared.openapi import openapi_body, openapi_reply
 from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
 
@@ -23,13 +23,13 @@ REASON = r"^[a-z][a-z0-9_]{1,39}$"
 ReasonCode = Annotated[str, Meta(pattern=REASON)]
 
 
-class Person(msgspec.Struct, frozen=True):
+class Person(Given, frozen=True):
     """The resident."""
 
     id: UUID
 
 
-class ExclusionIn(msgspec.Struct, frozen=True):
+class ExclusionIn(Given, frozen=True):
     """An exclusion to file, such as `vaccinated_48h`, `under_3`, `recovered`."""
 
     id: UUID

@@ -15,13 +15,13 @@ from services.registry.domain.residents import Resident
 from services.registry.flow import lookup
 from services.registry.wiring import Wiring
 from shared.auth import CallerDep
-from shared.bodies import decode_one, json_reply, read_body
+from shared.bodies import Given, decode_one, json_reply, read_body
 from shared.contracts.vocabulary import Need
 from shared.errors import RuleError
 from shared.openapi import openapi_body, openapi_reply
 
 
-class Search(msgspec.Struct, frozen=True):
+class Search(Given, frozen=True):
     """Look a resident up by document or by phone."""
 
     id_document: DocumentIn | None = None
@@ -32,7 +32,7 @@ class Search(msgspec.Struct, frozen=True):
             raise RuleError("one of id_document and phone")
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(Given, frozen=True):
     """Whose contacts are wanted."""
 
     ids: Annotated[list[UUID], Meta(min_length=1, max_length=500)]

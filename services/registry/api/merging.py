@@ -11,14 +11,14 @@ from services.registry.domain.merging import Merge
 from services.registry.flow import merging
 from services.registry.wiring import Wiring
 from shared.auth import CallerDep
-from shared.bodies import decode_one, json_reply, read_body
+from shared.bodies import Given, decode_one, json_reply, read_body
 from shared.contracts.vocabulary import Need
 from shared.errors import BadInput
 from shared.openapi import openapi_body, openapi_reply
 from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
 
 
-class MergeIn(msgspec.Struct, frozen=True):
+class MergeIn(Given, frozen=True):
     """Under which id a merge is asked for, and which record is kept.
 
     Keep the record that has been on file longer: rounds that are closed know only that one.

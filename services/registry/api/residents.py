@@ -28,7 +28,7 @@ from services.registry.flow import lookup
 from services.registry.flow.residents import register
 from services.registry.wiring import Wiring
 from shared.auth import Caller, CallerDep
-from shared.bodies import ROW_LIMIT, decode_one, decode_rows, json_reply, read_body
+from shared.bodies import ROW_LIMIT, Given, decode_one, decode_rows, json_reply, read_body
 from shared.contracts.vocabulary import Need
 from shared.errors import BadInput, RuleError
 from shared.openapi import openapi_body, openapi_reply
@@ -37,7 +37,7 @@ from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class NeedIn(msgspec.Struct, frozen=True, rename={"since": "from"}, omit_defaults=True):
+class NeedIn(Given, frozen=True, rename={"since": "from"}, omit_defaults=True):
     """A need (特殊需求); without bounds it always holds."""
 
     code: Need
@@ -50,7 +50,7 @@ class NeedIn(msgspec.Struct, frozen=True, rename={"since": "from"}, omit_default
             raise RuleError("until: after from")
 
 
-class AddressIn(msgspec.Struct, frozen=True):
+class AddressIn(Given, frozen=True):
     """Where somebody lives. An unknown community counts in its office's row `…000` (R5)."""
 
     community_code: AreaCode | UnsetType | None = UNSET
@@ -66,7 +66,7 @@ class AddressIn(msgspec.Struct, frozen=True):
         check_times(since=self.since)
 
 
-class Stated(msgspec.Struct, frozen=True):
+class Stated(Given, frozen=True):
     """What is said of a resident. What is left out keeps its value on file, address by member."""
 
     id: UUID | None = None

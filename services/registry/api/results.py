@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 from prometheus_client import Counter
 
@@ -18,7 +17,7 @@ from services.registry.api.rows import (
 from services.registry.domain.entries import Entry
 from services.registry.flow.results import record
 from services.registry.wiring import Wiring
-from shared.bodies import ROW_LIMIT, Rows, decode_one, decode_rows, json_reply, read_body
+from shared.bodies import ROW_LIMIT, Given, Rows, decode_one, decode_rows, json_reply, read_body
 from shared.contracts.vocabulary import Channel, Outcome
 from shared.errors import RuleError
 from shared.openapi import openapi_body, openapi_reply
@@ -28,7 +27,7 @@ ACCEPTED = Counter(
 )
 
 
-class Who(msgspec.Struct, frozen=True):
+class Who(Given, frozen=True):
     """The resident, by `id` or by `id_document`."""
 
     id: UUID | None = None
@@ -39,7 +38,7 @@ class Who(msgspec.Struct, frozen=True):
             raise RuleError("one of id and id_document")
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(Given, frozen=True):
     """A swab, and with `outcome` a report about it.
 
     `sample_id` names the swab and `result_id` this row about it. Both are made by the sender (R19);

@@ -13,13 +13,13 @@ from services.registry.domain.rounds import Round
 from services.registry.flow import rounds
 from services.registry.wiring import Wiring
 from shared.auth import Caller, CallerDep
-from shared.bodies import decode_one, json_reply, read_body
+from shared.bodies import Given, decode_one, json_reply, read_body
 from shared.contracts.vocabulary import RoundState
 from shared.errors import RuleError
 from shared.openapi import openapi_body, openapi_reply
 
 
-class RoundIn(msgspec.Struct, frozen=True):
+class RoundIn(Given, frozen=True):
     """A round to be. `offices` are 9-digit codes, or 6-digit ones for all offices of a district."""
 
     id: UUID
@@ -65,7 +65,7 @@ class RoundList(msgspec.Struct, frozen=True):
     items: list[RoundOut]
 
 
-class Tick(msgspec.Struct, frozen=True):
+class Tick(Given, frozen=True):
     """The time a manual clock is to show."""
 
     clock_at: Time

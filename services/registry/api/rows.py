@@ -12,7 +12,7 @@ from msgspec import Meta, UnsetType
 from services.registry.domain.answers import RowAnswer
 from services.registry.domain.documents import Document, DocumentType
 from services.registry.domain.errors import BadDocument
-from shared.bodies import Rows
+from shared.bodies import Given, Rows
 from shared.errors import PermanentError, RuleError
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def check_times(**times: datetime | UnsetType | None) -> None:
             raise RuleError(f"{name}: between the years 1900 and 2200")
 
 
-class DocumentIn(msgspec.Struct, frozen=True):
+class DocumentIn(Given, frozen=True):
     """An identity document."""
 
     type: DocumentType
