@@ -11,7 +11,9 @@ import httpx
 import msgspec
 import structlog
 
-from services.reporting.domain import SAMPLED_AT, Applied, Evidence, Head, OpenHands, Recount
+from services.reporting.domain.evidence import Evidence, Head, OpenHands, Recount
+from services.reporting.domain.freshness import Applied
+from services.reporting.domain.series import SAMPLED_AT
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
 from shared.contracts.vocabulary import RoundState

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
-from services.reporting.domain import SAMPLED_AT
+from services.reporting.domain.series import SAMPLED_AT
 from shared.contracts.cells import SLOT_SECONDS, cells_of
 from shared.contracts.dispatch import VisitChange, VisitsChanged
 from shared.contracts.registry import CommunityRoll, RollChanged, RoundOpened, Standing

@@ -12,17 +12,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.reporting.domain import (
-    AREA_WIDTH,
-    SAMPLED_AT,
-    Applied,
-    ByArea,
-    Head,
-    Outside,
-    Producer,
-    RebuildRunning,
-    Round,
-)
+from services.reporting.domain.areas import AREA_WIDTH, ByArea
+from services.reporting.domain.denominators import Outside
+from services.reporting.domain.evidence import Head
+from services.reporting.domain.freshness import Applied, Producer
+from services.reporting.domain.generations import RebuildRunning
+from services.reporting.domain.rounds import Round
+from services.reporting.domain.series import SAMPLED_AT
 from services.reporting.messages import Moves, SampleMoves
 from shared import positions
 from shared.contracts.dispatch import VISITS

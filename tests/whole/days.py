@@ -36,7 +36,7 @@ from services.registry.domain.entries import Entry
 from services.registry.store import account, rounds
 from services.registry.vault import Vault
 from services.reporting import worker as reporting_worker
-from services.reporting.domain import SAMPLED_AT
+from services.reporting.domain.series import SAMPLED_AT
 from services.reporting.flow.ledger import fold_at
 from shared.auth import Caller
 from shared.contracts.registry import VisitsAnswered

@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-from services.reporting.domain import View
+from services.reporting.domain.freshness import View
 
 
 class Answer(BaseModel):

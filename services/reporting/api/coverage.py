@@ -14,7 +14,8 @@ from services.reporting.api.answers import (
     same,
     tag_of,
 )
-from services.reporting.domain import By, ByArea
+from services.reporting.domain.areas import ByArea
+from services.reporting.domain.coverage import By
 from services.reporting.flow import figures
 from services.reporting.wiring import Wiring
 from shared.auth import CallerDep

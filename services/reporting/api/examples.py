@@ -1,6 +1,6 @@
 """An example of every route of reporting."""
 
-from services.reporting.domain import RebuildRunning
+from services.reporting.domain.generations import RebuildRunning
 from shared import parked
 from shared.contracts.registry import ROUNDS
 from shared.errors import RoundUnknown

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from services.reporting import domain
 from services.reporting.api.answers import Answer, Row
 from services.reporting.api.coverage import RoundParameter
-from services.reporting.domain import Ledger
+from services.reporting.domain.cells import add
+from services.reporting.domain.coverage import area_line
+from services.reporting.domain.ledger import Ledger
 from services.reporting.flow import figures, ledger
 from services.reporting.wiring import Wiring
 from shared.auth import CallerDep
@@ -107,7 +108,7 @@ def router(wiring: Wiring) -> APIRouter:
 
 def _answer(proven: Ledger, areas: tuple[str, ...]) -> LedgerAnswer:
     differences = [each for each in proven.differences if each.community.startswith(areas)]
-    account = domain.add(
+    account = add(
         cells for community, cells in proven.communities.items() if community.startswith(areas)
     )
     return LedgerAnswer(
@@ -120,5 +121,5 @@ def _answer(proven: Ledger, areas: tuple[str, ...]) -> LedgerAnswer:
         differences=[DifferenceAnswer.model_validate(each) for each in differences[:SHOWN]],
         parked=dict(proven.parked),
         hands=HandsAnswer.model_validate(proven.hands),
-        account=Row.model_validate(domain.area_line("total", "total", account, {})),
+        account=Row.model_validate(area_line("total", "total", account, {})),
     )

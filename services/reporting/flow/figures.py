@@ -6,20 +6,21 @@ Cost grows with communities and cells, never with residents.
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from services.reporting import domain, store
-from services.reporting.domain import (
-    AREA_WIDTH,
+from services.reporting import store
+from services.reporting.domain.areas import AREA_WIDTH, TOTAL, ByArea, name_of
+from services.reporting.domain.cells import Cells, add
+from services.reporting.domain.coverage import (
     By,
-    ByArea,
-    Cells,
     Coverage,
     Line,
-    Outside,
-    Round,
-    Scope,
-    SeriesRow,
-    View,
+    area_line,
+    channel_lines,
+    need_lines,
 )
+from services.reporting.domain.denominators import Outside, Scope
+from services.reporting.domain.freshness import View, as_of
+from services.reporting.domain.rounds import Round
+from services.reporting.domain.series import SeriesRow, points
 from shared.contracts.cells import SLOT_SECONDS
 from shared.database import Transaction
 
@@ -41,7 +42,7 @@ async def view(tx: Transaction, round_id: str | None, areas: Sequence[str]) -> V
     return View(
         generation=generation,
         round=await store.find_round(tx, generation, round_id, areas),
-        as_of=domain.as_of(await store.applied(tx), await store.producers(tx)),
+        as_of=as_of(await store.applied(tx), await store.producers(tx)),
         decisions=await store.decisions(tx),
     )
 
@@ -54,7 +55,7 @@ async def coverage(
     if by == "need" or by == "channel":  # noqa: PLR1714 - narrows the type
         cells = await store.cells_of_scope(tx, generation, of.id, areas)
         visits = await store.visits_by_area(tx, generation, of.id, 0, areas)
-        rows = domain.need_lines(cells) if by == "need" else domain.channel_lines(cells)
+        rows = need_lines(cells) if by == "need" else channel_lines(cells)
         return Coverage(rows, _total(cells, visits.get("", {}), outside))
     return await _coverage_by_area(tx, generation, of, by, areas, outside)
 
@@ -86,21 +87,21 @@ async def _coverage_by_area(
     codes = sorted(names.keys() | cells.keys() | visits.keys())
     return Coverage(
         rows=[
-            domain.area_line(
+            area_line(
                 code,
-                domain.name_of(code, names),
+                name_of(code, names),
                 cells.get(code, {}),
                 visits.get(code, {}),
                 outside.get(code, ()),
             )
             for code in codes
         ],
-        total=_total(domain.add(cells.values()), domain.add(visits.values()), outside),
+        total=_total(add(cells.values()), add(visits.values()), outside),
     )
 
 
 def _total(cells: Cells, visits: Cells, outside: OutsideByCode) -> Line:
-    return domain.area_line("total", "total", cells, visits, outside.get(domain.TOTAL, ()))
+    return area_line("total", "total", cells, visits, outside.get(TOTAL, ()))
 
 
 async def series(
@@ -123,6 +124,6 @@ async def series(
     )
     names = await store.area_names(tx, generation, by, of.offices, areas)
     return [
-        SeriesRow(code, domain.name_of(code, names), domain.points(found.get(code, {})))
+        SeriesRow(code, name_of(code, names), points(found.get(code, {})))
         for code in sorted(names.keys() | found.keys())
     ]

@@ -4,9 +4,10 @@ from datetime import datetime
 
 import structlog
 
-from services.reporting import domain, metrics, store
+from services.reporting import metrics, store
 from services.reporting.clients import Peers
-from services.reporting.domain import Evidence, Fold, Heads, Ledger
+from services.reporting.domain.evidence import Evidence, Fold, Heads
+from services.reporting.domain.ledger import Ledger, weigh
 from services.reporting.flow import figures
 from shared.database import Database, Transaction
 
@@ -31,7 +32,7 @@ async def prove(database: Database, round_id: str, evidence: Evidence) -> Ledger
     cut = evidence.recount.roll_heads if evidence.recount else {}
     async with database.snapshot() as tx:
         fold = await fold_at(tx, round_id, cut)
-    return domain.weigh(round_id, evidence, fold)
+    return weigh(round_id, evidence, fold)
 
 
 async def fold_at(tx: Transaction, round_id: str, cut: Heads) -> Fold:

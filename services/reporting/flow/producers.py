@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from services.reporting import clients, domain, store
+from services.reporting import clients, store
 from services.reporting.clients import Peers
-from services.reporting.domain import Producer
+from services.reporting.domain.freshness import Producer, counted_until
 from shared.contracts.dispatch import HANDS
 from shared.database import Database
 from shared.errors import TransientError
@@ -43,7 +43,7 @@ async def _ask_registry(database: Database, peers: Peers) -> None:
     async with database.begin(readonly=True) as tx:
         dispatch = (await store.producers(tx)).get("dispatch")
     hands_as_of = (
-        domain.counted_until(dispatch.heads[HANDS], taken_in, dispatch.asked_at)
+        counted_until(dispatch.heads[HANDS], taken_in, dispatch.asked_at)
         if dispatch is not None and HANDS in dispatch.heads
         else None
     )

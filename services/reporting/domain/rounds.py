@@ -1,0 +1,21 @@
+"""What people are counted in."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One numbered pass over the population, as registry announced it last."""
+
+    id: str
+    campaign: str
+    number: int
+    name: str
+    state: str
+    opens_at: datetime
+    closes_at: datetime
+    offices: tuple[str, ...]
+    clock_at: datetime | None
+    changed_at: datetime
+    """When registry recorded the last change of its state, in real time."""
