@@ -7,11 +7,10 @@ from functools import partial
 
 import httpx
 
-from services.reporting import store
 from services.reporting.clients import Peers
+from services.reporting.domain.generations import CONSUMER, Generation, Place
 from services.reporting.flow.account import Fold
 from services.reporting.settings import Settings
-from services.reporting.store import Generation, Parked
 from shared.clients import ServiceClient, service_client
 from shared.consumer import Consumer, Handler, Source
 from shared.contracts.dispatch import VISITS
@@ -40,7 +39,7 @@ class Wiring:
         """The services that figures are held against."""
         return Peers(self.registry, self.dispatch)
 
-    def builder(self, generation: Generation, discarded: Collection[Parked]) -> Consumer:
+    def builder(self, generation: Generation, discarded: Collection[Place]) -> Consumer:
         """Make the consumer of a rebuild: the same events, by the pull, into another generation.
 
         What people discarded stays out: decisions survive a rebuild.
@@ -86,7 +85,7 @@ def wire(
     registry = service_client(settings.registry_url, settings, transports.get("registry"))
     dispatch = service_client(settings.dispatch_url, settings, transports.get("dispatch"))
     kafka = KafkaSettings.of(settings)
-    consumer = Consumer(store.CONSUMER, database, _sources(registry, dispatch), folds, kafka)
+    consumer = Consumer(CONSUMER, database, _sources(registry, dispatch), folds, kafka)
     return Wiring(settings, database, registry, dispatch, folds, consumer)
 
 
@@ -108,7 +107,7 @@ def _sources(registry: ServiceClient, dispatch: ServiceClient) -> Sequence[Sourc
     return [Source(registry, [ROUNDS, ROLL]), Source(dispatch, [VISITS])]
 
 
-def _without(discarded: Collection[Parked], handler: Handler) -> Handler:
+def _without(discarded: Collection[Place], handler: Handler) -> Handler:
     async def handle(tx: Transaction, events: Sequence[Event[Message]]) -> None:
         kept = [event for event in events if _place(event) not in discarded]
         if kept:
@@ -117,6 +116,6 @@ def _without(discarded: Collection[Parked], handler: Handler) -> Handler:
     return handle
 
 
-def _place(event: Event[Message]) -> Parked:
+def _place(event: Event[Message]) -> Place:
     record = event.record
     return (record.topic, record.partition, record.incarnation, record.pos)

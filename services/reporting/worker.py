@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.reporting import metrics, store
+from services.reporting import metrics
 from services.reporting.flow import account, ledger, producers, rebuild
 from services.reporting.settings import Settings
+from services.reporting.store import deltas, generations
 from services.reporting.wiring import Folds, Wiring, connect
 from shared.consumer import wait_for
 from shared.contracts.dispatch import VisitsChanged
@@ -78,8 +79,8 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
         await rebuild.build(database, wiring.builder)
 
     async def tidy() -> None:
-        await database.transact(store.trim_deltas, datetime.now(UTC) - account.KEEP)
-        await database.transact(store.drop_retired)
+        await database.transact(deltas.trim, datetime.now(UTC) - account.KEEP)
+        await database.transact(generations.drop_retired)
 
     return [
         (settings.watch_seconds, look),

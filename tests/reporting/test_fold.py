@@ -13,8 +13,9 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.reporting import store
+from services.reporting.flow.figures import view_of
 from services.reporting.flow.ledger import fold_at
+from services.reporting.store import figures, generations
 from services.reporting.worker import HANDLERS
 from shared.contracts.dispatch import VisitChange, VisitsChanged
 from shared.contracts.envelope import PARTITIONS, Event, partition_of
@@ -172,8 +173,7 @@ async def test_r16_visits_are_counted_by_status_and_every_outcome_for_itself(des
     desk.world.dispatch.announce(VisitsChanged(round_id, visits), FIRST)
     await desk.wiring.consumer.catch_up()
     async with desk.database.snapshot() as tx:
-        generation = await store.current_generation(tx)
-        found = await store.visits_by_area(tx, generation, round_id, 12, ["41"])
+        found = await figures.visits_by_area(tx, await view_of(tx, round_id, ["41"]), 12)
     assert found == {
         FIRST: {
             "status.planned": 1,
@@ -312,8 +312,8 @@ async def test_r22_figures_can_be_told_as_of_any_earlier_position(
         await fold(desk.database, queue)
     everywhere = {partition: cut.get(partition, 0) for partition in range(PARTITIONS)}
     async with desk.database.snapshot() as tx:
-        generation = await store.current_generation(tx)
-        assert await store.counters_at(tx, generation, town.round_id, everywhere) == at_cut
+        generation = await generations.current(tx)
+        assert await figures.at_cut(tx, generation, town.round_id, everywhere) == at_cut
 
 
 async def fold(database: Database, events: Sequence[Event[Any]]) -> None:

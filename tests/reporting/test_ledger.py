@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from services.reporting import metrics, store
+from services.reporting import metrics
 from services.reporting.flow import ledger
+from services.reporting.store import deltas
 from shared.contracts.dispatch import HandsChanged
 from shared.contracts.envelope import partition_of
 from shared.contracts.registry import Hand, RollChanged, RoundOpened, Standing
@@ -84,7 +85,7 @@ async def test_r22_it_can_be_proven_at_a_cut_that_lies_behind_us(desk: Desk, day
 async def test_r22_a_cut_older_than_what_is_kept_cannot_be_proven(desk: Desk, day: str) -> None:
     desk.world.registry.announce(RollChanged(day, {THIRD: [change(None, UNTESTED)]}), THIRD)
     await desk.wiring.consumer.catch_up()
-    await desk.database.transact(store.trim_deltas, datetime.now(UTC) + timedelta(hours=1))
+    await desk.database.transact(deltas.trim, datetime.now(UTC) + timedelta(hours=1))
     told = await ask(desk)
     assert (told["balanced"], told["reasons"]) == (None, ["cut_too_old"])
 

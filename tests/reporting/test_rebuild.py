@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from services.reporting import store
+from services.reporting.domain.generations import CONSUMER
 from services.reporting.flow import rebuild
+from services.reporting.store import generations
 from shared.contracts.dispatch import VisitChange, VisitsChanged
 from shared.contracts.registry import ROLL, RollChanged, Standing
 from shared.database import Database
@@ -103,11 +104,11 @@ async def test_a_retired_generation_is_dropped(desk: Desk) -> None:
     before = await everything(desk)
     await desk.database.transact(rebuild.begin)
     await rebuild.build(desk.database, desk.wiring.builder)
-    await desk.database.transact(store.drop_retired)
+    await desk.database.transact(generations.drop_retired)
     assert await everything(desk) == before
     async with desk.database.snapshot() as tx:
-        assert [each.state for each in await store.generations(tx)] == ["current"]
-        for table in store.FOLDED:
+        assert [each.state for each in await generations.listed(tx)] == ["current"]
+        for table in generations.FOLDED:
             lives = await tx.rows(f"SELECT DISTINCT generation FROM {table}")  # noqa: S608 - ours
             assert len(lives) <= 1
 
@@ -124,7 +125,7 @@ class DeadLetter:
         """What was decided on each dead letter."""
         async with self.desk.database.snapshot() as tx:
             rows = await tx.rows("SELECT consumer, state FROM parked ORDER BY id")
-        assert all(row["consumer"] == store.CONSUMER for row in rows)
+        assert all(row["consumer"] == CONSUMER for row in rows)
         return [row["state"] for row in rows]
 
     async def decide(self, how: str) -> int:
@@ -185,7 +186,7 @@ async def test_what_is_discarded_while_a_rebuild_has_counted_it_is_left_out_of_t
     assert await parked.decide("discard") == 200
     assert await rebuild.build(database, wiring.builder) is None
     async with database.snapshot() as tx:
-        states = [each.state for each in await store.generations(tx)]
+        states = [each.state for each in await generations.listed(tx)]
     assert states == ["building", "retired", "current"]
     assert await rebuild.build(database, wiring.builder)
     assert (await parked.desk.get("/v1/coverage")).json()["total"]["sampled"] == 0
@@ -332,5 +333,5 @@ async def test_events_that_come_during_the_swap_are_counted_once(desk: Desk) -> 
     total = (await desk.get("/v1/coverage")).json()["total"]
     assert (total["sampled"], total["unaccounted"]) == (told, 200 - told)
     async with desk.database.snapshot() as tx:
-        states = [each.state for each in await store.generations(tx)]
+        states = [each.state for each in await generations.listed(tx)]
     assert states == ["current", "retired", "retired", "retired"]

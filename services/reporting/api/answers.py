@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-from services.reporting.domain.freshness import View
+from services.reporting.domain.freshness import Edition
 
 
 class Answer(BaseModel):
@@ -87,17 +87,21 @@ class Row(Answer):
     outside: list[OutsideAnswer] | None
 
 
-def tag_of(seen: View, *question: object) -> str:
+def tag_of(edition: Edition, *question: object) -> str:
     """Weak entity tag over all that an answer depends on; its age is not part of it."""
-    content = (seen.generation, seen.round.id, seen.decisions, seen.as_of.positions, *question)
+    view = edition.view
+    content = (
+        view.generation, view.round.id, edition.decisions, edition.as_of.positions, *question,
+        view.areas,
+    )  # fmt: skip
     return f'W/"{sha256(msgspec.json.encode(content)).hexdigest()[:24]}"'
 
 
-def headers_of(seen: View, tag: str) -> dict[str, str]:
+def headers_of(edition: Edition, tag: str) -> dict[str, str]:
     """Headers of an answer and of a 304 alike."""
     headers = {"ETag": tag, "Cache-Control": "private", "Vary": "Authorization"}
-    if seen.as_of.time is not None:
-        headers["As-Of"] = seen.as_of.time.isoformat()
+    if edition.as_of.time is not None:
+        headers["As-Of"] = edition.as_of.time.isoformat()
     return headers
 
 

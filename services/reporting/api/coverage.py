@@ -93,17 +93,17 @@ def router(wiring: Wiring) -> APIRouter:
     ) -> CoverageAnswer | Response:
         """Read coverage and the whole account, by district, office, community, need or channel."""
         async with database.snapshot() as tx:
-            seen = await figures.view(tx, round_id, caller.areas)
-            tag = tag_of(seen, "coverage", by, caller.areas)
+            edition = await figures.edition(tx, round_id, caller.areas)
+            tag = tag_of(edition, "coverage", by)
             if same(if_none_match, tag):
-                return Response(status_code=304, headers=headers_of(seen, tag))
-            table = await figures.coverage(tx, seen.generation, seen.round, by, caller.areas)
-        response.headers.update(headers_of(seen, tag))
+                return Response(status_code=304, headers=headers_of(edition, tag))
+            table = await figures.coverage(tx, edition.view, by)
+        response.headers.update(headers_of(edition, tag))
         return CoverageAnswer(
-            round=RoundAnswer.model_validate(seen.round),
+            round=RoundAnswer.model_validate(edition.view.round),
             by=by,
             areas=list(caller.areas),
-            as_of=AsOfAnswer.model_validate(seen.as_of),
+            as_of=AsOfAnswer.model_validate(edition.as_of),
             rows=[Row.model_validate(line) for line in table.rows],
             total=Row.model_validate(table.total),
         )
@@ -120,25 +120,18 @@ def router(wiring: Wiring) -> APIRouter:
     ) -> SeriesAnswer | Response:
         """Read how many were sampled in each step of sampling time."""
         async with database.snapshot() as tx:
-            seen = await figures.view(tx, round_id, caller.areas)
-            tag = tag_of(seen, "series", by, step, caller.areas)
+            edition = await figures.edition(tx, round_id, caller.areas)
+            tag = tag_of(edition, "series", by, step)
             if same(if_none_match, tag):
-                return Response(status_code=304, headers=headers_of(seen, tag))
-            rows = await figures.series(
-                tx,
-                seen.generation,
-                seen.round,
-                by,
-                caller.areas,
-                step_seconds=STEP_SECONDS[step],
-            )
-        response.headers.update(headers_of(seen, tag))
+                return Response(status_code=304, headers=headers_of(edition, tag))
+            rows = await figures.series(tx, edition.view, by, step_seconds=STEP_SECONDS[step])
+        response.headers.update(headers_of(edition, tag))
         return SeriesAnswer(
-            round=RoundAnswer.model_validate(seen.round),
+            round=RoundAnswer.model_validate(edition.view.round),
             by=by,
             step=step,
             areas=list(caller.areas),
-            as_of=AsOfAnswer.model_validate(seen.as_of),
+            as_of=AsOfAnswer.model_validate(edition.as_of),
             rows=[SeriesRowAnswer.model_validate(row) for row in rows],
         )
 

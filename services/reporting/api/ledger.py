@@ -100,8 +100,8 @@ def router(wiring: Wiring) -> APIRouter:
     ) -> LedgerAnswer:
         """Compare what reporting folded with what registry recounts, now or a moment ago."""
         async with wiring.database.snapshot() as tx:
-            seen = await figures.view(tx, round_id, caller.areas)
-        return _answer(await flights.reconcile(seen.round.id, max_age), caller.areas)
+            view = await figures.view_of(tx, round_id, caller.areas)
+        return _answer(await flights.reconcile(view.round.id, max_age), caller.areas)
 
     return routes
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.reporting.domain.rounds import Round
+from services.reporting.domain.rounds import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,10 @@ def earliest(times: Iterable[datetime | None]) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What one answer is read from: a round, one life of the counters, and how far they are."""
+class Edition:
+    """What one answer is read from: a view, and how far its figures are."""
 
-    generation: int
-    round: Round
+    view: View
     as_of: AsOf
     decisions: str
     """Tells apart what people decided on dead letters, which moves figures without a position."""

@@ -1,6 +1,17 @@
 """Lives of the counters: one is read, another may be built beside it."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
 from shared.errors import Conflict
+
+CONSUMER = "reporting"
+"""Our name in `applied`, at the producers and as Kafka's group."""
+
+Place: TypeAlias = tuple[str, int, UUID, int]
+"""Where a record is: topic, partition, incarnation, position."""
 
 
 class RebuildRunning(Conflict):
@@ -10,3 +21,18 @@ class RebuildRunning(Conflict):
     title = "A rebuild is already running"
     cause = "The counters are being built anew already."
     cure = "Wait until `GET /v1/rebuild` says that it has swapped; it is then as good as yours."
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One life of the counters."""
+
+    id: int
+    state: Literal["building", "current", "retired"]
+    started_at: datetime
+    swapped_at: datetime | None
+
+    @property
+    def consumer(self) -> str:
+        """Name under which a building generation keeps its positions."""
+        return f"{CONSUMER}-{self.id}"

@@ -1,5 +1,6 @@
-"""What people are counted in."""
+"""What people are counted in, and how much of it somebody sees."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,3 +20,13 @@ class Round:
     clock_at: datetime | None
     changed_at: datetime
     """When registry recorded the last change of its state, in real time."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A round as one caller sees it: in one life of the counters, limited to some areas."""
+
+    generation: int
+    round: Round
+    areas: Sequence[str]
+    """Prefixes of codes; the empty one is everywhere."""

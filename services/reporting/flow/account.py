@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from services.reporting import messages, metrics, store
+from services.reporting import messages, metrics
 from services.reporting.messages import Moves, RollFold
+from services.reporting.store import areas, counters, deltas, denominators, generations, rounds
 from shared.contracts.dispatch import VisitsChanged
 from shared.contracts.envelope import Event
 from shared.contracts.registry import (
@@ -43,7 +44,7 @@ async def name_areas(
 ) -> None:
     """Areas were added or renamed: rows get names."""
     generation = await _generation(tx, into)
-    await store.save_areas(tx, generation, [area for event in events for area in event.data.areas])
+    await areas.save(tx, generation, [each for event in events for each in event.data.areas])
 
 
 async def take_denominators(
@@ -52,7 +53,7 @@ async def take_denominators(
     """Others say how many people there are: coverage is shown against that too (R3)."""
     generation = await _generation(tx, into)
     given = [each for event in events for each in event.data.denominators]
-    await store.save_denominators(tx, generation, given)
+    await denominators.save(tx, generation, given)
 
 
 async def follow_rounds(
@@ -61,7 +62,7 @@ async def follow_rounds(
     """A round was made, opened, closed or sealed; the newest version of it holds."""
     generation = await _generation(tx, into)
     for event in events:
-        await store.save_round(tx, generation, event.data, event.record.recorded_at)
+        await rounds.save(tx, generation, event.data, event.record.recorded_at)
 
 
 async def follow_clocks(
@@ -70,7 +71,7 @@ async def follow_clocks(
     """The manual clock of a round moved on."""
     generation = await _generation(tx, into)
     for event in events:
-        await store.tick_round(tx, generation, event.data)
+        await rounds.tick(tx, generation, event.data)
 
 
 async def enter_rolls(
@@ -78,7 +79,7 @@ async def enter_rolls(
 ) -> None:
     """A round opened: everybody of these communities is on its roll, unaccounted."""
     generation = await _generation(tx, into)
-    await store.move(tx, generation, messages.merged(messages.opened(e.data) for e in events))
+    await counters.move(tx, generation, messages.merged(messages.opened(e.data) for e in events))
     await _remember(tx, generation, events, messages.opened)
 
 
@@ -94,8 +95,8 @@ async def settle_changes(
     fold = RollFold()
     for event in events:
         fold.add(event.data)
-    await store.move(tx, generation, fold.moves())
-    await store.move_samples(tx, generation, fold.sample_moves())
+    await counters.move(tx, generation, fold.moves())
+    await counters.move_samples(tx, generation, fold.sample_moves())
     await _remember(tx, generation, events, messages.settled)
     if into is None:
         accepted = [(event.record.recorded_at, event.data.results) for event in events]
@@ -107,11 +108,11 @@ async def follow_visits(
 ) -> None:
     """Visits moved on; they are counted by status and, at the door, by outcome (R16)."""
     generation = await _generation(tx, into)
-    await store.move_visits(tx, generation, messages.visits(event.data for event in events))
+    await counters.move_visits(tx, generation, messages.visits(event.data for event in events))
 
 
 async def _generation(tx: Transaction, into: int | None) -> int:
-    return await store.current_generation(tx) if into is None else into
+    return await generations.current(tx) if into is None else into
 
 
 async def _remember(
@@ -127,6 +128,6 @@ async def _remember(
     horizon = datetime.now(UTC) - KEEP
     young = [event for event in events if event.record.recorded_at >= horizon]
     old = [event for event in events if event.record.recorded_at < horizon]
-    deltas = [(event.record, event.data.round, moves_of(event.data)) for event in young]
-    await store.keep_deltas(tx, generation, deltas)
-    await store.forget_deltas(tx, generation, [event.record for event in old])
+    moved = [(event.record, event.data.round, moves_of(event.data)) for event in young]
+    await deltas.keep(tx, generation, moved)
+    await deltas.forget(tx, generation, [event.record for event in old])

@@ -4,11 +4,13 @@ from datetime import datetime
 
 import structlog
 
-from services.reporting import metrics, store
+from services.reporting import metrics
 from services.reporting.clients import Peers
 from services.reporting.domain.evidence import Evidence, Fold, Heads
 from services.reporting.domain.ledger import Ledger, weigh
-from services.reporting.flow import figures
+from services.reporting.domain.rounds import View
+from services.reporting.flow.figures import EVERYWHERE, coverage
+from services.reporting.store import deltas, figures, freshness, generations, parked, rounds
 from shared.database import Database, Transaction
 
 MAX_AGE = 1.0
@@ -37,13 +39,13 @@ async def prove(database: Database, round_id: str, evidence: Evidence) -> Ledger
 
 async def fold_at(tx: Transaction, round_id: str, cut: Heads) -> Fold:
     """Tell our figures at a cut, and what one must know to trust them."""
-    generation = await store.current_generation(tx)
+    generation = await generations.current(tx)
     positions = {partition: head.pos for partition, head in cut.items()}
     return Fold(
-        applied=await store.roll_heads(tx),
-        floor=await store.delta_floor(tx, generation),
-        communities=await store.counters_at(tx, generation, round_id, positions),
-        parked=await store.count_parked(tx),
+        applied=await freshness.roll_heads(tx),
+        floor=await deltas.floor(tx, generation),
+        communities=await figures.at_cut(tx, generation, round_id, positions),
+        parked=await parked.undecided(tx),
     )
 
 
@@ -67,25 +69,21 @@ class Watch:
 
         """
         async with self._database.snapshot() as tx:
-            generation = await store.current_generation(tx)
-            rounds = await store.watched_rounds(tx, generation, sealed_after)
-        live = [each.id for each in rounds if each.state != "sealed"]
+            generation = await generations.current(tx)
+            watched = await rounds.watched(tx, generation, sealed_after)
+        live = [each.id for each in watched if each.state != "sealed"]
         self._evidence = {each: await self._peers.testify(each, MAX_AGE) for each in live}
 
     async def survey(self, sealed_after: datetime) -> metrics.Survey:
         """Look at the offices of every round, and whether its account balances."""
         async with self._database.snapshot() as tx:
-            generation = await store.current_generation(tx)
-            rounds = await store.watched_rounds(tx, generation, sealed_after)
-            offices = {
-                each.id: (
-                    await figures.coverage(tx, generation, each, "office", figures.EVERYWHERE)
-                ).rows
-                for each in rounds
-            }
+            generation = await generations.current(tx)
+            watched = await rounds.watched(tx, generation, sealed_after)
+            views = [View(generation, each, EVERYWHERE) for each in watched]
+            offices = {view.round.id: (await coverage(tx, view, "office")).rows for view in views}
         balanced = {
             each.id: await self._verdict(each.id, self._evidence[each.id])
-            for each in rounds
+            for each in watched
             if each.id in self._evidence and each.state != "sealed"
         }
         return metrics.Survey(offices, balanced)

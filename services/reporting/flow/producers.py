@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from services.reporting import clients, store
+from services.reporting import clients
 from services.reporting.clients import Peers
 from services.reporting.domain.freshness import Producer, counted_until
+from services.reporting.store import freshness
 from shared.contracts.dispatch import HANDS
 from shared.database import Database
 from shared.errors import TransientError
@@ -33,7 +34,7 @@ async def look(database: Database, peers: Peers) -> None:
 async def _ask_dispatch(database: Database, peers: Peers) -> None:
     asked_at = datetime.now(UTC)
     heads = await clients.heads(peers.dispatch)
-    await database.transact(store.save_producer, Producer("dispatch", asked_at, heads))
+    await database.transact(freshness.save_producer, Producer("dispatch", asked_at, heads))
 
 
 async def _ask_registry(database: Database, peers: Peers) -> None:
@@ -41,10 +42,12 @@ async def _ask_registry(database: Database, peers: Peers) -> None:
     asked_at = datetime.now(UTC)
     heads = await clients.heads(peers.registry)
     async with database.begin(readonly=True) as tx:
-        dispatch = (await store.producers(tx)).get("dispatch")
+        dispatch = (await freshness.producers(tx)).get("dispatch")
     hands_as_of = (
         counted_until(dispatch.heads[HANDS], taken_in, dispatch.asked_at)
         if dispatch is not None and HANDS in dispatch.heads
         else None
     )
-    await database.transact(store.save_producer, Producer("registry", asked_at, heads, hands_as_of))
+    await database.transact(
+        freshness.save_producer, Producer("registry", asked_at, heads, hands_as_of)
+    )

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.reporting import store
-from services.reporting.store import Generation, Parked
+from services.reporting.domain.generations import Generation, Place
+from services.reporting.store import freshness, generations, parked
 from shared.consumer import Consumer
 from shared.database import Database, Transaction
 
 TRIES = 20
 """How often live events may be ahead again before the swap is left to the next round."""
 
-MakeConsumer = Callable[[Generation, Collection[Parked]], Consumer]
+MakeConsumer = Callable[[Generation, Collection[Place]], Consumer]
 
 log = structlog.get_logger(__name__)
 
@@ -38,19 +38,19 @@ async def begin(tx: Transaction) -> Progress:
         RebuildRunning: one is under way.
 
     """
-    return await _progress(tx, await store.begin_generation(tx))
+    return await _progress(tx, await generations.begin(tx))
 
 
 async def progress(tx: Transaction) -> list[Progress]:
     """Tell the generations and how far each is, newest first."""
-    return [await _progress(tx, generation) for generation in await store.generations(tx)]
+    return [await _progress(tx, generation) for generation in await generations.listed(tx)]
 
 
 async def _progress(tx: Transaction, generation: Generation) -> Progress:
-    target = sum(position.pos for position in await store.applied(tx))
+    target = sum(position.pos for position in await freshness.applied(tx))
     applied = target
     if generation.state == "building":
-        applied = sum(position.pos for position in await store.applied(tx, generation.consumer))
+        applied = sum(position.pos for position in await freshness.applied(tx, generation.consumer))
     return Progress(generation, applied, target)
 
 
@@ -65,20 +65,20 @@ async def build(database: Database, make_consumer: MakeConsumer) -> Generation |
     """
     async with database.session_lock("reporting.rebuild") as held:
         async with database.begin(readonly=True) as tx:
-            building = await store.building(tx)
-            discarded = await store.discarded(tx, building) if building else ()
+            building = await generations.building(tx)
+            discarded = await parked.discarded(tx, building) if building else ()
         if building is None or not held:
             return None
         consumer = make_consumer(building, discarded)
         for _ in range(TRIES):
             await consumer.catch_up()
-            match await database.transact(store.swap, building):
+            match await database.transact(generations.swap, building):
                 case "swapped":
                     log.info("rebuild_swapped", generation=building.id)
                     return building
                 case "outdated":
                     # What was folded cannot be told apart any more: from zero, without it.
-                    await database.transact(store.begin_anew, building)
+                    await database.transact(generations.begin_anew, building)
                     log.info("rebuild_begun_anew", generation=building.id)
                     return None
         log.warning("rebuild_not_swapped_yet", generation=building.id)

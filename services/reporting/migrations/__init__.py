@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.reporting import store
+from services.reporting.store import generations
 from shared import migrating
 
 HERE = Path(__file__).parent
@@ -10,4 +10,4 @@ HERE = Path(__file__).parent
 
 def upgrade(url: str) -> None:
     """Bring reporting's database to the newest schema, with its first rows."""
-    migrating.upgrade(url, HERE, store.install)
+    migrating.upgrade(url, HERE, generations.install)
