@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from services.dispatch.domain import Policy, Team
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.teams import Team
 
 Why = Literal["no_team", "no_quarantine_team", "off_shift", "teams_full", "round_over"]
 """Why a planned visit has no team yet (`waiting_for_team`).

@@ -5,16 +5,13 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from services.dispatch import domain
-from services.dispatch.domain import (
-    Round,
-    Standing,
-    Step,
-    Told,
-    ToldHand,
-    Visit,
-    VisitAnswer,
-)
+from services.dispatch.domain.areas import Area
+from services.dispatch.domain.hands import ToldHand
+from services.dispatch.domain.people import Standing
+from services.dispatch.domain.roll import Told, VisitAnswer
+from services.dispatch.domain.rounds import Round
+from services.dispatch.domain.steps import Step
+from services.dispatch.domain.visits import Visit
 from shared.contracts.dispatch import (
     HandChange,
     HandsChanged,
@@ -43,12 +40,11 @@ T = TypeVar("T")
 # --- in ---
 
 
-def areas(events: Sequence[Event[AreasChanged]]) -> list[domain.Area]:
+def areas(events: Sequence[Event[AreasChanged]]) -> list[Area]:
     """Collect areas, sorted by code; what came last of each holds."""
     newest = {area.code: area for event in events for area in event.data.areas}
     return [
-        domain.Area(area.code, area.name, area.kind, area.parent)
-        for _, area in sorted(newest.items())
+        Area(area.code, area.name, area.kind, area.parent) for _, area in sorted(newest.items())
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from services.dispatch.domain import NEEDS, Policy, QuarantinePolicy
+from services.dispatch.domain.policy import NEEDS, Policy, QuarantinePolicy
 from shared.contracts.vocabulary import Need
 from shared.settings import ServiceSettings
 

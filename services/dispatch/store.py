@@ -18,21 +18,15 @@ import msgspec
 
 from services.dispatch import tables
 from services.dispatch.assigner import Crew, Waiting, WaitingGroup
-from services.dispatch.domain import (
-    Area,
-    Case,
-    Decision,
-    Hand,
-    Member,
-    Person,
-    Round,
-    Sample,
-    Standing,
-    Step,
-    Team,
-    Visit,
-    VisitReport,
-)
+from services.dispatch.domain.areas import Area
+from services.dispatch.domain.cases import Case
+from services.dispatch.domain.decisions import Decision
+from services.dispatch.domain.hands import Hand
+from services.dispatch.domain.people import Person, Standing
+from services.dispatch.domain.rounds import Round
+from services.dispatch.domain.steps import Step
+from services.dispatch.domain.teams import Member, Team
+from services.dispatch.domain.visits import Sample, Visit, VisitReport
 from shared.contracts.dispatch import HANDS
 from shared.contracts.vocabulary import HandKind
 from shared.database import Transaction

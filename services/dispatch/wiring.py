@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from services.dispatch.assigner import Assigner, in_order
-from services.dispatch.domain import Policy
+from services.dispatch.domain.policy import Policy
 from services.dispatch.settings import Settings
 from shared import outbox
 from shared.clients import service_client

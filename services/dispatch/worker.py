@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import Gauge
 
 from services.dispatch import store
-from services.dispatch.domain import Policy
+from services.dispatch.domain.policy import Policy
 from services.dispatch.flow import roll, rounds, teams
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import TOPICS, Wiring, connect

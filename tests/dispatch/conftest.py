@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from services.dispatch import store
-from services.dispatch.domain import Member, Person, Policy, Team, Visit
+from services.dispatch.domain.people import Person
+from services.dispatch.domain.teams import Member, Team
+from services.dispatch.domain.visits import Visit
 from services.dispatch.flow import teams
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import Wiring, connect
@@ -60,7 +62,7 @@ class Day:
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
         self.database = wiring.database
-        self.policy: Policy = wiring.policy
+        self.policy = wiring.policy
         self._version = count(1)
         self._read: dict[tuple[str, int], int] = {}
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.dispatch.assigner import Crew, Waiting, in_order, why_waiting
-from services.dispatch.domain import Policy, Team
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.teams import Team
 
 MORNING = datetime(2022, 1, 7, 8, tzinfo=UTC)
 LAST, SEPARATE = Policy(quarantine="last"), Policy(quarantine="separate")

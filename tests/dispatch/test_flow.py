@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace as replace_struct
 
-from services.dispatch import domain, migrations, store
+from services.dispatch import migrations, store
 from services.dispatch.api.visits import ReportIn
-from services.dispatch.domain import Sample, Visit, VisitReport
+from services.dispatch.domain.errors import TeamCannotServe, VisitAlreadyFinished
+from services.dispatch.domain.visits import Sample, Visit, VisitReport
 from services.dispatch.flow import visits
 from shared import migrating
 from shared.auth import Caller
@@ -374,7 +375,7 @@ async def test_r19_the_same_report_twice_is_one_and_its_id_is_not_used_for_anoth
     assert await day.announced() == []
     with pytest.raises(IdReused):
         await finish(day, visit, told("absent", report.id))
-    with pytest.raises(domain.VisitAlreadyFinished):
+    with pytest.raises(VisitAlreadyFinished):
         await finish(day, visit, told("absent"))
 
 
@@ -392,7 +393,7 @@ async def test_r19_rejections_are_not_remembered(day: Day) -> None:
     await finish(day, visit, told("absent"))
     second = await day.visit_of("ann")
     report = told("refused")
-    with pytest.raises(domain.VisitAlreadyFinished):
+    with pytest.raises(VisitAlreadyFinished):
         await finish(day, visit, report, OFFICER)
     assert (await finish(day, second, report, OFFICER)).outcome == "refused"
 
@@ -608,7 +609,7 @@ async def test_the_last_place_is_given_once_however_many_ask(day: Day) -> None:
 
     outcomes = await asyncio.gather(*map(give, doors), day.keep_house(), return_exceptions=True)
 
-    full = [each for each in outcomes if isinstance(each, domain.TeamCannotServe)]
+    full = [each for each in outcomes if isinstance(each, TeamCannotServe)]
     assert {each.extensions["reason"] for each in full} == {"full"}
     async with day.database.begin() as tx:
         assert len((await store.held_by_team(tx, "t1"))["r1"]) == 3
@@ -690,7 +691,7 @@ async def test_r19_reports_of_two_teams_end_alike_in_either_order(day: Day) -> N
     await finish(day, await day.visit_of("ann"), vain, TEAM)
     ann = await finish(day, await day.visit_of("ann"), swab, other)
     bob = await finish(day, await day.visit_of("bob"), replace(swab, id=uuid4()), other)
-    with pytest.raises(domain.VisitAlreadyFinished):
+    with pytest.raises(VisitAlreadyFinished):
         await finish(day, bob, replace(vain, id=uuid4()), TEAM)
 
     assert {(v.status, v.outcome, v.team) for v in (ann, bob)} == {("finished", "sampled", "t2")}

@@ -7,7 +7,7 @@ import pytest
 
 from services.dispatch import worker
 from services.dispatch.__main__ import PROGRAM
-from services.dispatch.domain import VisitReport
+from services.dispatch.domain.visits import VisitReport
 from services.dispatch.flow import visits
 from services.dispatch.settings import Settings
 from services.dispatch.store import new_id

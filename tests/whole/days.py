@@ -17,16 +17,9 @@ import asyncpg
 
 from services.dispatch import store as dispatch_store
 from services.dispatch import worker as dispatch_worker
-from services.dispatch.domain import (
-    OPEN,
-    Member,
-    Policy,
-    Referral,
-    Sample,
-    Team,
-    Visit,
-    VisitReport,
-)
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.teams import Member, Team
+from services.dispatch.domain.visits import OPEN, Referral, Sample, Visit, VisitReport
 from services.dispatch.flow import teams, visits
 from services.dispatch.settings import Settings as DispatchSettings
 from services.dispatch.wiring import wire as wire_dispatch

@@ -18,7 +18,10 @@ from services.dispatch.api.common import (
     WiringDep,
 )
 from services.dispatch.assigner import Why
-from services.dispatch.domain import CaseState, Closing, Decision, Hand, Referral, Verb, office_of
+from services.dispatch.domain.cases import CaseState, Closing
+from services.dispatch.domain.decisions import Decision, Verb
+from services.dispatch.domain.hands import Hand
+from services.dispatch.domain.visits import Referral
 from services.dispatch.flow import cases, lists
 from services.dispatch.wiring import Wiring
 from shared.auth import Caller, CallerDep
@@ -117,7 +120,7 @@ class CaseOut(Reply):
             resident=person.resident,
             community=person.standing.community,
             community_name=shown.community_name,
-            office=office_of(person.standing.community),
+            office=person.office,
             state=case.state,
             reason=case.reason,
             opened_at=case.opened_at,

@@ -1,6 +1,6 @@
 """An example of every route of dispatch, in the order of a team's day."""
 
-from services.dispatch.domain import (
+from services.dispatch.domain.errors import (
     CaseInHand,
     CaseNotOpen,
     RoundNotOpen,

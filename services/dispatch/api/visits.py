@@ -17,16 +17,8 @@ from services.dispatch.api.common import (
     WiringDep,
 )
 from services.dispatch.assigner import Why
-from services.dispatch.domain import (
-    NIL,
-    Answer,
-    Cancelling,
-    Referral,
-    Sample,
-    Visit,
-    VisitReport,
-    office_of,
-)
+from services.dispatch.domain.rounds import NIL
+from services.dispatch.domain.visits import Answer, Cancelling, Referral, Sample, Visit, VisitReport
 from services.dispatch.flow import lists, visits
 from shared.auth import CallerDep
 from shared.contracts.vocabulary import Need, VisitOutcome, VisitStatus
@@ -103,7 +95,7 @@ def _members(visit: Visit) -> dict[str, object]:
         "round": visit.round,
         "resident": visit.resident,
         "community": visit.community,
-        "office": office_of(visit.community),
+        "office": visit.office,
         "status": visit.status,
         "attempt": visit.attempt,
         "priority": visit.priority,

@@ -1,7 +1,10 @@
 """One case: settled by the office that is answerable for it, before the clock does."""
 
-from services.dispatch import domain, store
-from services.dispatch.domain import Decision, Person, Policy
+from services.dispatch import store
+from services.dispatch.domain import decisions
+from services.dispatch.domain.decisions import Decision
+from services.dispatch.domain.people import Person
+from services.dispatch.domain.policy import Policy
 from services.dispatch.flow.steps import fingerprint_of, scene_of, take
 from shared.auth import Caller
 from shared.database import Transaction
@@ -36,7 +39,7 @@ async def decide(
     person = (await store.lock_persons(tx, round_id, [resident]))[resident]
     if before is not None:
         return person
-    step = domain.decide(person, decision, caller.sub, scene)
+    step = decisions.decide(person, decision, caller.sub, scene)
     await take(tx, [step])
     return step.after
 

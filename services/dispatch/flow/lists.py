@@ -7,7 +7,12 @@ from uuid import UUID
 
 from services.dispatch import store
 from services.dispatch.assigner import Crew, Why, why_waiting
-from services.dispatch.domain import CaseState, Person, Policy, Team, Visit, office_of
+from services.dispatch.domain.areas import office_of
+from services.dispatch.domain.cases import CaseState
+from services.dispatch.domain.people import Person
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.teams import Team
+from services.dispatch.domain.visits import Visit
 from services.dispatch.flow.cases import find_case
 from services.dispatch.flow.steps import acting_team, visit_for
 from shared import outbox

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
-from services.dispatch import domain, messages, store
-from services.dispatch.domain import Policy, Scene, Told, VisitAnswer
+from services.dispatch import messages, store
+from services.dispatch.domain import roll
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.roll import Told, VisitAnswer
+from services.dispatch.domain.steps import Scene
 from services.dispatch.flow.steps import scene_of, take
 from shared.contracts.envelope import Event
 from shared.contracts.registry import RollChanged, VisitsAnswered
@@ -27,7 +30,7 @@ async def _settle_round(tx: Transaction, told: dict[str, Told], scene: Scene) ->
     persons = await store.meet_persons(tx, scene.round.id, told)
     await take(
         tx,
-        (domain.settle(person, told[person.resident], scene) for person in persons.values()),
+        (roll.settle(person, told[person.resident], scene) for person in persons.values()),
     )
 
 
@@ -50,7 +53,7 @@ async def _take_answers(tx: Transaction, answers: list[VisitAnswer], scene: Scen
     await take(
         tx,
         (
-            domain.answer(person, visits[now[person.resident].visit], now[person.resident], scene)
+            roll.answer(person, visits[now[person.resident].visit], now[person.resident], scene)
             for person in persons.values()
             if now[person.resident].visit in visits
         ),

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from services.dispatch import domain, messages, store
-from services.dispatch.domain import Policy, Scene
+from services.dispatch import messages, store
+from services.dispatch.domain import clock
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.steps import Scene
 from services.dispatch.flow.steps import BATCH, end_hands_past, scene_of, take
 from shared.contracts.envelope import Event
 from shared.contracts.registry import AreasChanged, RoundChanged, RoundTicked
@@ -38,7 +40,7 @@ async def _review(tx: Transaction, residents: Sequence[str], scene: Scene) -> No
     """Review people batch by batch: a city's cases at once would be hundreds of megabytes."""
     for start in range(0, len(residents), BATCH):
         persons = await store.lock_persons(tx, scene.round.id, residents[start : start + BATCH])
-        await take(tx, (domain.review(person, scene) for person in persons.values()))
+        await take(tx, (clock.review(person, scene) for person in persons.values()))
 
 
 async def tick(tx: Transaction, events: Sequence[Event[RoundTicked]], *, policy: Policy) -> None:

@@ -7,8 +7,12 @@ from uuid import UUID
 
 import msgspec
 
-from services.dispatch import domain, messages, store
-from services.dispatch.domain import Policy, Round, Scene, Step, Visit
+from services.dispatch import messages, store
+from services.dispatch.domain import clock
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.rounds import Round
+from services.dispatch.domain.steps import Scene, Step
+from services.dispatch.domain.visits import Visit
 from shared.auth import Caller
 from shared.database import Transaction
 from shared.errors import NotFound
@@ -34,7 +38,7 @@ async def end_hands_past(tx: Transaction, scene: Scene, limit: int | None) -> in
     """End hands that are past their time; say how many."""
     residents = await store.hands_past(tx, scene.round.id, scene.now, limit)
     persons = await store.lock_persons(tx, scene.round.id, residents)
-    return await take(tx, (domain.expire(person, scene) for person in persons.values()))
+    return await take(tx, (clock.expire(person, scene) for person in persons.values()))
 
 
 def fingerprint_of(*told: object) -> bytes:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
-from services.dispatch import domain, store
+from services.dispatch import store
 from services.dispatch.assigner import Assigner, Crew, Waiting
-from services.dispatch.domain import Policy, Scene, Team
+from services.dispatch.domain import assignment
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.steps import Scene
+from services.dispatch.domain.teams import Team
 from services.dispatch.flow.steps import BATCH, scene_of, take
 from shared.auth import Caller
 from shared.database import Transaction
@@ -27,7 +30,7 @@ async def put_team(tx: Transaction, team: Team, caller: Caller, *, policy: Polic
     for round_id, residents in (await store.held_by_team(tx, team.id)).items():
         scene = scene_of(await store.enter_round(tx, round_id), policy)
         persons = await store.lock_persons(tx, round_id, residents)
-        await take(tx, (domain.regroup(person, team, scene) for person in persons.values()))
+        await take(tx, (assignment.regroup(person, team, scene) for person in persons.values()))
     return team
 
 
@@ -53,7 +56,7 @@ async def assign_waiting(
     return await take(
         tx,
         (
-            domain.assign(person, person.visit, plan[person.visit.id], scene)
+            assignment.assign(person, person.visit, plan[person.visit.id], scene)
             for person in persons.values()
             # Under the lock it may have been assigned, cancelled or replaced meanwhile.
             if person.visit and person.visit.id in plan and person.visit.status == "planned"

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from services.dispatch import domain, store
-from services.dispatch.domain import (
-    Person,
-    Policy,
-    Scene,
-    Step,
-    TeamCannotServe,
-    Visit,
-    VisitReport,
-)
+from services.dispatch import store
+from services.dispatch.domain import assignment, doors
+from services.dispatch.domain.errors import TeamCannotServe
+from services.dispatch.domain.people import Person
+from services.dispatch.domain.policy import Policy
+from services.dispatch.domain.steps import Scene, Step
+from services.dispatch.domain.visits import Visit, VisitReport
 from services.dispatch.flow.steps import acting_team, fingerprint_of, scene_of, take, visit_for
 from shared.auth import Caller
 from shared.database import Transaction
@@ -45,7 +42,7 @@ async def assign_visit(
     room = 1 if beyond_capacity else await store.room_of(tx, team)
 
     def give(person: Person, current: Visit, scene: Scene) -> Step:
-        return domain.assign(person, current, team, scene, room=room)
+        return assignment.assign(person, current, team, scene, room=room)
 
     return await _move(tx, visit, scene_of(round_, policy), give)
 
@@ -62,7 +59,7 @@ async def start_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, policy
     scene = scene_of(await store.enter_round(tx, visit.round), policy)
 
     def knock(person: Person, current: Visit, scene: Scene) -> Step:
-        return domain.start(person, current, acting_team(caller), scene)
+        return doors.start(person, current, acting_team(caller), scene)
 
     return await _move(tx, visit, scene, knock)
 
@@ -87,7 +84,7 @@ async def finish_visit(
         return await _reload(tx, visit)
 
     def tell(person: Person, current: Visit, scene: Scene) -> Step:
-        return domain.finish(person, current, report, acting_team(caller), scene)
+        return doors.finish(person, current, report, acting_team(caller), scene)
 
     return await _move(tx, visit, scene, tell)
 
@@ -104,7 +101,7 @@ async def cancel_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, polic
     scene = scene_of(await store.enter_round(tx, visit.round), policy)
 
     def call_off(person: Person, current: Visit, scene: Scene) -> Step:
-        return domain.cancel(person, current, caller.sub, scene)
+        return doors.cancel(person, current, caller.sub, scene)
 
     return await _move(tx, visit, scene, call_off)
 
