@@ -244,7 +244,7 @@ class Database:
                 try:
                     yield connection
                 finally:
-                    if raw.is_in_transaction():
+                    if not raw.is_closed() and raw.is_in_transaction():
                         # Its rollback was cut short; nobody else may find it so.
                         raw.terminate()
         except exc.DBAPIError as error:

@@ -332,6 +332,26 @@ async def test_a_session_lock_is_given_back_when_its_work_fails(
         assert theirs
 
 
+async def test_a_session_lock_is_given_back_when_whoever_holds_it_is_stopped(
+    database: Database, single: Database
+) -> None:
+    """Giving it back is cut short: its session ends, and the stop is still told as a stop."""
+
+    async def stop_within() -> None:
+        async with database.session_lock("chore"):
+            current = asyncio.current_task()
+            assert current is not None
+            current.cancel()
+
+    async def free() -> bool:
+        async with single.session_lock("chore") as theirs:
+            return bool(theirs)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(stop_within())
+    await eventually(free)
+
+
 async def test_a_session_lock_is_lost_with_its_connection(
     database: Database, single: Database
 ) -> None:
