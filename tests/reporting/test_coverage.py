@@ -153,6 +153,19 @@ async def test_without_a_round_the_newest_open_one_is_meant_else_the_newest(desk
     assert missing.json()["type"] == "/problems/round-unknown"
 
 
+async def test_without_a_round_tomorrows_draft_does_not_hide_what_was_done_today(
+    desk: Desk,
+) -> None:
+    draft = await desk.open_round({}, number=3, state="draft")
+    assert (await desk.get("/v1/coverage")).json()["round"]["id"] == draft
+    sealed = await desk.open_round({FIRST: 1}, number=1, state="sealed")
+    assert (await desk.get("/v1/coverage")).json()["round"]["id"] == sealed
+    closed = await desk.open_round({FIRST: 1}, number=2, state="closed")
+    assert (await desk.get("/v1/coverage")).json()["round"]["id"] == closed
+    running = await desk.open_round({FIRST: 1}, number=1, state="open")
+    assert (await desk.get("/v1/coverage")).json()["round"]["id"] == running
+
+
 async def test_r22_nothing_new_is_answered_304_and_still_says_as_of_when(desk: Desk) -> None:
     """A dashboard that polls pays for an answer only when one figure moved."""
     round_id = await desk.open_round({FIRST: 10})

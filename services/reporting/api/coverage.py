@@ -26,7 +26,10 @@ STEP_SECONDS: dict[Step, int] = {"5m": 300, "10m": 600, "15m": 900, "30m": 1800,
 RoundParameter = Annotated[
     str | None,
     Query(
-        alias="round", max_length=64, description="id; without: the newest open one, else newest"
+        alias="round",
+        max_length=64,
+        description="id; without: the newest open one, else the newest that is closed or sealed,"
+        " else the newest draft",
     ),
 ]
 IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer one has")]

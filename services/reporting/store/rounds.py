@@ -48,7 +48,10 @@ async def tick(tx: Transaction, generation: int, ticked: RoundTicked) -> None:
 async def find(
     tx: Transaction, generation: int, round_id: str | None, areas: Sequence[str]
 ) -> Round:
-    """Find a round by id, or the newest open one, else the newest; within the caller's areas.
+    """Find a round by id, or the one that is looked at now; within the caller's areas.
+
+    That is the newest open one, else the newest that is closed or sealed, else the newest draft:
+    tomorrow's round, drafted tonight, has no figures and must not hide today's.
 
     `areas` are prefixes of codes. A round is within when any of its offices lies in one of them, or
     one of them lies in an office of the round.
@@ -63,7 +66,7 @@ async def find(
         WHERE generation = $1 AND ($2::text IS NULL OR id = $2) AND EXISTS (
             SELECT FROM unnest(offices) office, unnest($3::text[]) area
             WHERE starts_with(office, area) OR starts_with(area, office))
-        ORDER BY state = 'open' DESC, opens_at DESC, number DESC, id LIMIT 1
+        ORDER BY state = 'open' DESC, state <> 'draft' DESC, opens_at DESC, number DESC, id LIMIT 1
         """,
         generation, round_id, areas,
     )  # fmt: skip
