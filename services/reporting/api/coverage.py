@@ -1,6 +1,7 @@
 """Coverage and the series of samples."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -14,11 +15,14 @@ from services.reporting.api.answers import (
     same,
     tag_of,
 )
+from services.reporting.api.shelf import Shelf
 from services.reporting.domain.areas import ByArea
 from services.reporting.domain.coverage import By
+from services.reporting.domain.rounds import View
 from services.reporting.flow import figures
 from services.reporting.wiring import Wiring
 from shared.auth import CallerDep
+from shared.database import Transaction
 
 Step = Literal["5m", "10m", "15m", "30m", "1h"]
 STEP_SECONDS: dict[Step, int] = {"5m": 300, "10m": 600, "15m": 900, "30m": 1800, "1h": 3600}
@@ -38,17 +42,26 @@ _NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-class CoverageAnswer(Answer):
-    """Who is left: one row per area, need or channel, and everybody in the token's areas."""
+class CoverageHeading(Answer):
+    """What a coverage table is of, and as of when."""
 
     round: RoundAnswer
     by: By
     areas: list[str]
     """Code prefixes that the figures are limited to: those of the token."""
     as_of: AsOfAnswer
+
+
+class CoverageTable(Answer):
+    """The figures themselves: the same for everybody who sees the same areas, until they change."""
+
     rows: list[Row]
     """By need they overlap; only areas sum to `total`."""
     total: Row
+
+
+class CoverageAnswer(CoverageTable, CoverageHeading):
+    """Who is left: one row per area, need or channel, and everybody in the token's areas."""
 
 
 class PointAnswer(Answer):
@@ -83,32 +96,35 @@ class SeriesAnswer(Answer):
 def router(wiring: Wiring) -> APIRouter:
     """Build the routes of figures."""
     routes = APIRouter(tags=["coverage"])
-    database = wiring.database
+    database, shelf = wiring.database, Shelf()
 
     @routes.get("/v1/coverage", response_model=CoverageAnswer, responses=_NOT_MODIFIED)
     async def get_coverage(
         *,
         caller: CallerDep,
-        response: Response,
         round_id: RoundParameter = None,
         by: By = "office",
         if_none_match: IfNoneMatch = None,
-    ) -> CoverageAnswer | Response:
+    ) -> Response:
         """Read coverage and the whole account, by district, office, community, need or channel."""
         async with database.snapshot() as tx:
             edition = await figures.edition(tx, round_id, caller.areas)
             tag = tag_of(edition, "coverage", by)
             if same(if_none_match, tag):
                 return Response(status_code=304, headers=headers_of(edition, tag))
-            table = await figures.coverage(tx, edition.view, by)
-        response.headers.update(headers_of(edition, tag))
-        return CoverageAnswer(
+            question = (edition.view.round.id, by, caller.areas)
+            table = await shelf.copy(question, tag, partial(_table, tx, edition.view, by))
+        heading = CoverageHeading(
             round=RoundAnswer.model_validate(edition.view.round),
             by=by,
             areas=list(caller.areas),
             as_of=AsOfAnswer.model_validate(edition.as_of),
-            rows=[Row.model_validate(line) for line in table.rows],
-            total=Row.model_validate(table.total),
+        ).model_dump_json()
+        # Two JSON objects as one: a table holds until it changes, its heading for this moment.
+        return Response(
+            f"{heading[:-1]},{table[1:]}",
+            headers=headers_of(edition, tag),
+            media_type="application/json",
         )
 
     @routes.get("/v1/coverage/series", response_model=SeriesAnswer, responses=_NOT_MODIFIED)
@@ -139,3 +155,7 @@ def router(wiring: Wiring) -> APIRouter:
         )
 
     return routes
+
+
+async def _table(tx: Transaction, view: View, by: By) -> str:
+    return CoverageTable.model_validate(await figures.coverage(tx, view, by)).model_dump_json()
