@@ -167,6 +167,25 @@ def demo(
     raise typer.Exit(status)
 
 
+@app.command()
+def kafka(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="keep topics here; default: a temporary folder"),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="of the first broker; 0: any free one")
+    ] = 9092,
+    brokers: Annotated[int, typer.Option(min=1, max=5, help="from 3 on, three copies")] = 1,
+) -> None:
+    """Run Apache Kafka in the foreground, until Ctrl-C; needs Java, and `make kafka` once."""
+    from deploy.local import kafka
+
+    kafka.run(data, brokers=brokers, port=port, tell=_tell)
+    _tell("stopped")
+
+
 @importing_app.command("residents")
 def import_residents(
     file: Source,

