@@ -8,10 +8,11 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 
-from services.dispatch import store
 from services.dispatch.domain.policy import Policy
 from services.dispatch.flow import roll, rounds, teams
 from services.dispatch.settings import Settings
+from services.dispatch.store import rounds as known_rounds
+from services.dispatch.store import totals
 from services.dispatch.wiring import TOPICS, Wiring, connect
 from shared.consumer import Consumer, Handler, Handlers, Source, wait_for
 from shared.contracts.envelope import Event
@@ -78,7 +79,7 @@ async def keep_house(wiring: Wiring) -> int:
     Each round and batch in a transaction of its own, until nothing is left to do.
     """
     async with wiring.database.begin(readonly=True) as tx:
-        running = await store.running_rounds(tx)
+        running = await known_rounds.running(tx)
     moved = 0
     for round_id in running:
         for work in (
@@ -130,7 +131,7 @@ async def _pause(stop: asyncio.Event, woken: asyncio.Event, seconds: float) -> N
 async def gauge_open_visits(wiring: Wiring) -> None:
     """Count open visits per round and office, when somebody asks."""
     async with wiring.database.begin(readonly=True) as tx:
-        counts = await store.open_visits(tx)
+        counts = await totals.open_visits(tx)
     VISITS_OPEN.clear()
     for (round_id, office), count in counts.items():
         VISITS_OPEN.labels(round_id, office).set(count)

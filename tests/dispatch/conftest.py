@@ -10,12 +10,12 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from services.dispatch import store
 from services.dispatch.domain.people import Person
 from services.dispatch.domain.teams import Member, Team
 from services.dispatch.domain.visits import Visit
 from services.dispatch.flow import teams
 from services.dispatch.settings import Settings
+from services.dispatch.store import people
 from services.dispatch.wiring import Wiring, connect
 from services.dispatch.worker import handlers, keep_house
 from shared.auth import Caller
@@ -166,7 +166,7 @@ class Day:
     async def person(self, resident: str) -> Person:
         """Read one person."""
         async with self.database.begin() as tx:
-            return (await store.lock_persons(tx, "r1", [resident]))[resident]
+            return (await people.lock(tx, "r1", [resident]))[resident]
 
     async def visit_of(self, resident: str) -> Visit:
         """Read the current visit of one person."""
@@ -177,7 +177,7 @@ class Day:
     async def residents(self) -> set[str]:
         """List whom dispatch keeps."""
         async with self.database.begin() as tx:
-            return set(await store.residents_of(tx, "r1"))
+            return set(await people.everybody(tx, "r1"))
 
     async def announced(self) -> list[tuple[int, Message]]:
         """Read what was announced since the last time: (partition, message)."""

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace as replace_struct
 
-from services.dispatch import migrations, store
+from services.dispatch import migrations
 from services.dispatch.api.visits import ReportIn
 from services.dispatch.domain.errors import TeamCannotServe, VisitAlreadyFinished
 from services.dispatch.domain.visits import Sample, Visit, VisitReport
 from services.dispatch.flow import visits
+from services.dispatch.store import people, rounds, teams
 from shared import migrating
 from shared.auth import Caller
 from shared.contracts.dispatch import HandsChanged, VisitsChanged
@@ -179,7 +180,7 @@ async def test_our_own_hand_comes_back_as_an_echo_and_changes_nothing(day: Day) 
     await a_team_has(day)
     before = await day.person("ann")
     async with day.database.begin() as tx:
-        life = await store.our_life(tx)
+        life = await people.our_life(tx)
     assert before.hand is not None
     echo = ("visit", before.hand.due - HOUR, before.hand_revision, life)
     await day.roll(change("ann", standing("in_hand", "mobility", hand=echo)))
@@ -441,7 +442,7 @@ async def test_the_manual_clock_ends_hands_when_it_ticks(day: Day) -> None:
     # A clock does not go back.
     await day.tick(MORNING)
     async with day.database.begin() as tx:
-        assert (await store.enter_round(tx, "r1")).clock_at == MORNING + 6 * HOUR
+        assert (await rounds.enter(tx, "r1")).clock_at == MORNING + 6 * HOUR
 
 
 async def test_the_wall_clock_ends_hands_in_the_workers_round(day: Day) -> None:
@@ -472,13 +473,13 @@ async def test_an_older_word_of_a_round_changes_nothing(day: Day) -> None:
         await tx.do("UPDATE round SET version = 99")
     await day.round_is("closed")
     async with day.database.begin() as tx:
-        assert (await store.enter_round(tx, "r1")).state == "open"
+        assert (await rounds.enter(tx, "r1")).state == "open"
 
 
 async def test_a_tick_of_a_round_we_never_heard_of_makes_a_stub(day: Day) -> None:
     await day.hear(RoundTicked("unheard's", EVENING))
     async with day.database.begin() as tx:
-        stub = await store.enter_round(tx, "unheard's")
+        stub = await rounds.enter(tx, "unheard's")
     assert (stub.version, stub.state, stub.clock_at) == (0, "draft", EVENING)
 
 
@@ -586,7 +587,7 @@ async def test_what_was_made_in_this_shift_counts_and_what_was_called_off_does_n
     await day.team(capacity=2)
     await day.keep_house()
     async with day.database.begin() as tx:
-        made, called_off = (await store.held_by_team(tx, "t1"))["r1"]
+        made, called_off = (await teams.held_by(tx, "t1"))["r1"]
     await finish(day, await day.visit_of(made), told("refused"))
     await day.database.transact(
         visits.cancel_visit, (await day.visit_of(called_off)).id, OFFICER, policy=day.policy
@@ -612,7 +613,7 @@ async def test_the_last_place_is_given_once_however_many_ask(day: Day) -> None:
     full = [each for each in outcomes if isinstance(each, TeamCannotServe)]
     assert {each.extensions["reason"] for each in full} == {"full"}
     async with day.database.begin() as tx:
-        assert len((await store.held_by_team(tx, "t1"))["r1"]) == 3
+        assert len((await teams.held_by(tx, "t1"))["r1"]) == 3
 
 
 async def test_a_team_whose_shift_moves_to_tomorrow_gives_todays_visits_back(day: Day) -> None:

@@ -10,7 +10,7 @@ from services.dispatch.__main__ import PROGRAM
 from services.dispatch.domain.visits import VisitReport
 from services.dispatch.flow import visits
 from services.dispatch.settings import Settings
-from services.dispatch.store import new_id
+from services.dispatch.store.visits import new_id
 from shared.auth import Caller
 from shared.errors import Conflict
 from shared.http import Ops

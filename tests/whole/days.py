@@ -15,13 +15,14 @@ from uuid import UUID
 
 import asyncpg
 
-from services.dispatch import store as dispatch_store
 from services.dispatch import worker as dispatch_worker
 from services.dispatch.domain.policy import Policy
 from services.dispatch.domain.teams import Member, Team
 from services.dispatch.domain.visits import OPEN, Referral, Sample, Visit, VisitReport
 from services.dispatch.flow import teams, visits
 from services.dispatch.settings import Settings as DispatchSettings
+from services.dispatch.store import people as dispatch_people
+from services.dispatch.store import visits as dispatch_visits
 from services.dispatch.wiring import wire as wire_dispatch
 from services.registry import messages
 from services.registry import wiring as registry_wiring
@@ -247,7 +248,7 @@ class Days(Books):
             if not rows:
                 return None
             chosen = rows[index % len(rows)]
-            found = await dispatch_store.load_visits(tx, chosen["round"], [chosen["id"]])
+            found = await dispatch_visits.load(tx, chosen["round"], [chosen["id"]])
         return found[chosen["id"]]
 
     # --- what is said ---
@@ -311,7 +312,7 @@ class Days(Books):
 
     async def _our_life(self) -> UUID:
         async with self._dispatch.database.begin(readonly=True) as tx:
-            return UUID(await dispatch_store.our_life(tx))
+            return UUID(await dispatch_people.our_life(tx))
 
     async def _hands_on_file(self, round_id: UUID) -> dict[int, str | None]:
         async with self._database.begin(readonly=True) as tx:

@@ -1,11 +1,11 @@
 """One case: settled by the office that is answerable for it, before the clock does."""
 
-from services.dispatch import store
 from services.dispatch.domain import decisions
 from services.dispatch.domain.decisions import Decision
 from services.dispatch.domain.people import Person
 from services.dispatch.domain.policy import Policy
 from services.dispatch.flow.steps import fingerprint_of, scene_of, take
+from services.dispatch.store import cases, people, receipts, rounds
 from shared.auth import Caller
 from shared.database import Transaction
 from shared.errors import IdReused, NotFound
@@ -31,12 +31,12 @@ async def decide(
 
     """
     case = await find_case(tx, round_id, resident, caller)
-    scene = scene_of(await store.enter_round(tx, round_id), policy)
+    scene = scene_of(await rounds.enter(tx, round_id), policy)
     fingerprint = fingerprint_of(round_id, resident, decision)
-    before = await store.keep_decision(tx, decision, case, caller.sub, fingerprint)
+    before = await receipts.keep_decision(tx, decision, case, caller.sub, fingerprint)
     if before not in {None, fingerprint}:
         raise IdReused("id: came before with other content")
-    person = (await store.lock_persons(tx, round_id, [resident]))[resident]
+    person = (await people.lock(tx, round_id, [resident]))[resident]
     if before is not None:
         return person
     step = decisions.decide(person, decision, caller.sub, scene)
@@ -51,7 +51,7 @@ async def find_case(tx: Transaction, round_id: str, resident: str, caller: Calle
         NotFound: there is none.
 
     """
-    person = await store.find_case(tx, round_id, resident, caller.area_patterns)
+    person = await cases.find(tx, round_id, resident, caller.area_patterns)
     if person is None:
         raise NotFound("no such case within the token's areas")
     return person

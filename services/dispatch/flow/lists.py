@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.dispatch import store
 from services.dispatch.assigner import Crew, Why, why_waiting
 from services.dispatch.domain.areas import office_of
 from services.dispatch.domain.cases import CaseState
@@ -15,6 +14,7 @@ from services.dispatch.domain.teams import Team
 from services.dispatch.domain.visits import Visit
 from services.dispatch.flow.cases import find_case
 from services.dispatch.flow.steps import acting_team, visit_for
+from services.dispatch.store import areas, cases, people, rounds, teams, totals, visits, waiting
 from shared import outbox
 from shared.auth import Caller
 from shared.contracts.dispatch import HANDS
@@ -62,7 +62,7 @@ async def show_cases(
     policy: Policy,
 ) -> list[Shown]:
     """List cases within the caller's areas, by round and resident."""
-    persons = await store.list_cases(
+    persons = await cases.listed(
         tx,
         areas=caller.area_patterns,
         after=after,
@@ -103,7 +103,7 @@ async def show_visits(
     policy: Policy,
 ) -> list[Shown]:
     """List visits within the caller's areas in the order they were planned; a team's, its own."""
-    visits = await store.list_visits(
+    found = await visits.listed(
         tx,
         areas=caller.area_patterns,
         after=after,
@@ -114,7 +114,7 @@ async def show_visits(
         only=acting_team(caller),
         status=status,
     )
-    return await _show(tx, await store.with_persons(tx, visits), policy)
+    return await _show(tx, await people.beside(tx, found), policy)
 
 
 async def show_visit(
@@ -127,7 +127,7 @@ async def show_visit(
 
     """
     visit = await visit_for(tx, visit_id, caller)
-    return (await _show(tx, await store.with_persons(tx, [visit]), policy))[0], visit
+    return (await _show(tx, await people.beside(tx, [visit]), policy))[0], visit
 
 
 async def show_waiting(
@@ -139,11 +139,9 @@ async def show_waiting(
     policy: Policy,
 ) -> list[WaitingAt]:
     """Count who waits for a team, by round, office and why, within the caller's areas."""
-    groups = await store.waiting_groups(
-        tx, areas=caller.area_patterns, round_id=round_id, office=office
-    )
+    groups = await waiting.groups(tx, areas=caller.area_patterns, round_id=round_id, office=office)
     at_work = await _at_work(tx, {group.round for group in groups})
-    names = await store.area_names(tx, {office_of(group.community) for group in groups})
+    names = await areas.names(tx, {office_of(group.community) for group in groups})
     found: dict[tuple[str, str, str], WaitingAt] = {}
     for group in groups:
         why = _why(at_work[group.round], group.community, group.quarantined, policy)
@@ -171,7 +169,7 @@ async def show_worklist(
 
     """
     team = await find_team(tx, team_id, caller)
-    persons = await store.worklist(tx, team.id, caller.area_patterns)
+    persons = await teams.worklist(tx, team.id, caller.area_patterns)
     return team, await _show(tx, [(person, person.visit) for person in persons], policy)
 
 
@@ -183,7 +181,7 @@ async def find_team(tx: Transaction, team_id: str, caller: Caller) -> Team:
 
     """
     own = acting_team(caller)
-    found = await store.list_teams(tx, caller.area_patterns, only=team_id, limit=1)
+    found = await teams.listed(tx, caller.area_patterns, only=team_id, limit=1)
     if not found or own not in {None, team_id}:
         raise NotFound("no such team within the token's areas")
     return found[0]
@@ -191,7 +189,7 @@ async def find_team(tx: Transaction, team_id: str, caller: Caller) -> Team:
 
 async def show_teams(tx: Transaction, caller: Caller, *, after: str, limit: int) -> list[Team]:
     """List teams that work within the caller's areas; a team sees itself."""
-    return await store.list_teams(
+    return await teams.listed(
         tx, caller.area_patterns, after=after, limit=limit, only=acting_team(caller)
     )
 
@@ -201,7 +199,7 @@ async def hand_totals(
 ) -> tuple[list[outbox.Head], dict[HandKind, int]]:
     """Count open hands by kind, with the heads of what was announced of them (R22)."""
     heads = [head for head in await outbox.heads(tx) if head.topic == HANDS]
-    return heads, await store.hand_totals(tx, round_id)
+    return heads, await totals.hands(tx, round_id)
 
 
 async def _show(
@@ -209,9 +207,10 @@ async def _show(
 ) -> list[Shown]:
     codes = {person.standing.community for person, _ in pairs}
     codes |= {visit.community for _, visit in pairs if visit}
-    names = await store.area_names(tx, codes)
-    waiting = {visit.round for _, visit in pairs if visit and visit.status == "planned"}
-    at_work = await _at_work(tx, waiting)
+    names = await areas.names(tx, codes)
+    at_work = await _at_work(
+        tx, {visit.round for _, visit in pairs if visit and visit.status == "planned"}
+    )
 
     def show(person: Person, visit: Visit | None) -> Shown:
         why: Why | None = None
@@ -234,10 +233,10 @@ class _AtWork:
 async def _at_work(tx: Transaction, round_ids: Iterable[str]) -> dict[str, _AtWork | None]:
     """Look who is at work, by round; None where no work is handed out any more."""
     found: dict[str, _AtWork | None] = {}
-    for round_id, round_ in (await store.read_rounds(tx, round_ids)).items():
+    for round_id, round_ in (await rounds.read(tx, round_ids)).items():
         now = round_.time(datetime.now(UTC))
         found[round_id] = (
-            _AtWork(await store.crews(tx, now), await store.resting_teams(tx, now))
+            _AtWork(await teams.crews(tx, now), await teams.resting(tx, now))
             if round_.runs(now)
             else None
         )

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from services.dispatch import messages, store
+from services.dispatch import messages
 from services.dispatch.domain import roll
 from services.dispatch.domain.policy import Policy
 from services.dispatch.domain.roll import Told, VisitAnswer
 from services.dispatch.domain.steps import Scene
 from services.dispatch.flow.steps import scene_of, take
+from services.dispatch.store import people, rounds, visits
 from shared.contracts.envelope import Event
 from shared.contracts.registry import RollChanged, VisitsAnswered
 from shared.database import Transaction
@@ -15,19 +16,19 @@ from shared.database import Transaction
 
 async def settle(tx: Transaction, events: Sequence[Event[RollChanged]], *, policy: Policy) -> None:
     """Open a case for whoever is untested and cannot come; close it when they are not (R15)."""
-    life = await store.our_life(tx)
+    life = await people.our_life(tx)
     by_round = messages.by_round(events)
-    rounds = {round_id: await store.enter_round(tx, round_id) for round_id in by_round}
+    entered = {round_id: await rounds.enter(tx, round_id) for round_id in by_round}
     for round_id, groups in by_round.items():
-        held = await store.held_without_case(tx, round_id)
+        held = await people.held_without_case(tx, round_id)
         told = messages.newest(groups, worthy=policy.worthy, held=held, life=life)
-        await _settle_round(tx, told, scene_of(rounds[round_id], policy))
+        await _settle_round(tx, told, scene_of(entered[round_id], policy))
 
 
 async def _settle_round(tx: Transaction, told: dict[str, Told], scene: Scene) -> None:
     if not told:
         return
-    persons = await store.meet_persons(tx, scene.round.id, told)
+    persons = await people.meet(tx, scene.round.id, told)
     await take(
         tx,
         (roll.settle(person, told[person.resident], scene) for person in persons.values()),
@@ -39,23 +40,23 @@ async def take_answers(
 ) -> None:
     """Complete finished visits whose sample registry recorded, escalate those it refused."""
     by_round = messages.answers(events)
-    rounds = {round_id: await store.enter_round(tx, round_id) for round_id in by_round}
+    entered = {round_id: await rounds.enter(tx, round_id) for round_id in by_round}
     for round_id, answers in by_round.items():
-        await _take_answers(tx, answers, scene_of(rounds[round_id], policy))
+        await _take_answers(tx, answers, scene_of(entered[round_id], policy))
 
 
 async def _take_answers(tx: Transaction, answers: list[VisitAnswer], scene: Scene) -> None:
     """Take answers one per person at a time: each is decided on what the one before it left."""
     now: dict[str, VisitAnswer] = {}
     later = [told for told in answers if now.setdefault(told.resident, told) is not told]
-    persons = await store.lock_persons(tx, scene.round.id, now)
-    visits = await store.load_visits(tx, scene.round.id, (told.visit for told in now.values()))
+    persons = await people.lock(tx, scene.round.id, now)
+    made = await visits.load(tx, scene.round.id, (told.visit for told in now.values()))
     await take(
         tx,
         (
-            roll.answer(person, visits[now[person.resident].visit], now[person.resident], scene)
+            roll.answer(person, made[now[person.resident].visit], now[person.resident], scene)
             for person in persons.values()
-            if now[person.resident].visit in visits
+            if now[person.resident].visit in made
         ),
     )
     if later:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from services.dispatch import store
 from services.dispatch.domain import assignment, doors
 from services.dispatch.domain.errors import TeamCannotServe
 from services.dispatch.domain.people import Person
@@ -11,6 +10,7 @@ from services.dispatch.domain.policy import Policy
 from services.dispatch.domain.steps import Scene, Step
 from services.dispatch.domain.visits import Visit, VisitReport
 from services.dispatch.flow.steps import acting_team, fingerprint_of, scene_of, take, visit_for
+from services.dispatch.store import people, receipts, rounds, teams, visits
 from shared.auth import Caller
 from shared.database import Transaction
 from shared.errors import IdReused
@@ -35,11 +35,11 @@ async def assign_visit(
 
     """
     visit = await visit_for(tx, visit_id, caller)
-    round_ = await store.enter_round(tx, visit.round)
-    team = await store.lock_team(tx, team_id)
+    round_ = await rounds.enter(tx, visit.round)
+    team = await teams.lock(tx, team_id)
     if team is None:
         raise TeamCannotServe("there is no such team", reason="unknown")
-    room = 1 if beyond_capacity else await store.room_of(tx, team)
+    room = 1 if beyond_capacity else await teams.room_of(tx, team)
 
     def give(person: Person, current: Visit, scene: Scene) -> Step:
         return assignment.assign(person, current, team, scene, room=room)
@@ -56,7 +56,7 @@ async def start_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, policy
 
     """
     visit = await visit_for(tx, visit_id, caller)
-    scene = scene_of(await store.enter_round(tx, visit.round), policy)
+    scene = scene_of(await rounds.enter(tx, visit.round), policy)
 
     def knock(person: Person, current: Visit, scene: Scene) -> Step:
         return doors.start(person, current, acting_team(caller), scene)
@@ -75,12 +75,12 @@ async def finish_visit(
 
     """
     visit = await visit_for(tx, visit_id, caller)
-    scene = scene_of(await store.enter_round(tx, visit.round), policy)
+    scene = scene_of(await rounds.enter(tx, visit.round), policy)
     fingerprint = fingerprint_of(visit_id, report)
-    before = await store.keep_report(tx, report, visit, caller.sub, fingerprint)
+    before = await receipts.keep_report(tx, report, visit, caller.sub, fingerprint)
+    if before not in {None, fingerprint}:
+        raise IdReused("report_id: came before with other content")
     if before is not None:
-        if before != (visit.id, fingerprint):
-            raise IdReused("report_id: came before with other content")
         return await _reload(tx, visit)
 
     def tell(person: Person, current: Visit, scene: Scene) -> Step:
@@ -98,7 +98,7 @@ async def cancel_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, polic
 
     """
     visit = await visit_for(tx, visit_id, caller)
-    scene = scene_of(await store.enter_round(tx, visit.round), policy)
+    scene = scene_of(await rounds.enter(tx, visit.round), policy)
 
     def call_off(person: Person, current: Visit, scene: Scene) -> Step:
         return doors.cancel(person, current, caller.sub, scene)
@@ -109,7 +109,7 @@ async def cancel_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, polic
 async def _move(
     tx: Transaction, visit: Visit, scene: Scene, decide: Callable[[Person, Visit, Scene], Step]
 ) -> Visit:
-    persons = await store.lock_persons(tx, visit.round, [visit.resident])
+    persons = await people.lock(tx, visit.round, [visit.resident])
     current = await _reload(tx, visit)
     step = decide(persons[visit.resident], current, scene)
     await take(tx, [step])
@@ -117,4 +117,4 @@ async def _move(
 
 
 async def _reload(tx: Transaction, visit: Visit) -> Visit:
-    return (await store.load_visits(tx, visit.round, [visit.id]))[visit.id]
+    return (await visits.load(tx, visit.round, [visit.id]))[visit.id]
