@@ -100,8 +100,8 @@ class Swab:
     outcome: Literal["negative", "positive"] | None = None
     released: bool = True
     at_door: bool = False
-    here: bool = False
-    """Whether the site named its community."""
+    site: str | None = None
+    """The community that the site named."""
 
 
 @dataclass(frozen=True)
@@ -435,9 +435,7 @@ class Books:
         assert [answer.status for answer in answers] == ["accepted"] * len(entries), answers
         for swab, entry in zip(takeable, entries, strict=True):
             shown = swab.outcome if swab.released else None
-            sample = model.Sample(
-                swab.who, hours(entry), entry.channel, LUYUAN if swab.here else None, shown
-            )
+            sample = model.Sample(swab.who, hours(entry), entry.channel, swab.site, shown)
             self._sent.append(entry)
             self._swabs.append(
                 Swabbed(sample, swab.number, [entry], entry.result if shown else None)
@@ -655,6 +653,6 @@ def _entry(swab: Swab, sample: UUID, result: UUID) -> Entry:
         ordinal=0, sample=sample, result=result, resident=PEOPLE[swab.who], document=None,
         round=ROUNDS[swab.number], sampled_at=sampled_at,
         channel="home_visit" if swab.at_door else "site",
-        site=f"{LUYUAN}-1" if swab.here else None, outcome=swab.outcome,
+        site=swab.site and f"{swab.site}-1", outcome=swab.outcome,
         released_at=sampled_at if swab.outcome and swab.released else None,
     )  # fmt: skip

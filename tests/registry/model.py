@@ -56,6 +56,7 @@ class Sample:
     at: float
     channel: str
     community: str | None
+    """That of the site, if it named one."""
     outcome: str | None = None
     void: bool = False
 
@@ -80,17 +81,26 @@ class Round:
             return self.final
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for who, now in people.items():
-            then = now if self.members is None else self.members.get(who, Person([]))
-            person = replace(then, records=now.records)
+            person = self._as_counted(who, now)
             community, cells = self._standing(who, person)
             counts[community].update(cells)
             for need in person.needs if "roll" in cells else ():
                 counts[community].update(f"need.{need}.{c}" for c in cells if "." not in c)
         return {code: dict(cells) for code, cells in counts.items() if cells}
 
-    def is_untested(self, who: int, person: Person) -> bool:
-        """Say whether somebody is on the roll, neither sampled nor excluded."""
-        return not {"unaccounted", "in_hand"}.isdisjoint(self._standing(who, person)[1])
+    def untested(self, people: dict[int, Person]) -> dict[int, Person]:
+        """Give those on the roll who are neither sampled nor excluded."""
+        everybody = ((who, self._as_counted(who, now)) for who, now in people.items())
+        return {
+            who: person
+            for who, person in everybody
+            if not {"unaccounted", "in_hand"}.isdisjoint(self._standing(who, person)[1])
+        }
+
+    def _as_counted(self, who: int, now: Person) -> Person:
+        """Show somebody as they are or, in a round that has closed, as they were then."""
+        then = now if self.members is None else self.members.get(who, Person([]))
+        return replace(then, records=now.records)
 
     def _standing(self, who: int, person: Person) -> tuple[str, list[str]]:
         records = {who} if person.records is None else person.records
@@ -101,7 +111,9 @@ class Round:
                 if until > first.at and community.startswith(self.offices):
                     resulted = ["resulted", first.outcome] if first.outcome else []
                     return community, ["roll", "sampled", f"channel.{first.channel}", *resulted]
-            return first.community or self.offices[0][:6] + "000000", ["visitors"]
+            site = first.community or ""
+            within = site.startswith(self.offices)
+            return site if within else self.offices[0][:6] + "000000", ["visitors"]
         home = person.homes[-1][1] if person.homes else ""
         if not records or not person.alive or not home.startswith(self.offices):
             return home, []

@@ -44,6 +44,7 @@ from tests.registry.chance import (
     ROUNDS_TURN,
     WHO,
     Steps,
+    weighed,
 )
 from tests.support.town import LANQIAO, LUYUAN
 
@@ -56,7 +57,7 @@ HERE, NEXT, OTHER, OUT, NOWHERE = range(len(COMMUNITIES))
 _hand = st.builds(
     Hand, WHO, ROUND, st.none() | st.sampled_from(("visit", "escalation")), st.integers(-2, 1)
 )
-_step = st.one_of(PEOPLE_CHANGE, PEOPLE_CHANGE, ENTRIES_COME, ENTRIES_COME, _hand, ROUNDS_TURN)
+_step = weighed((4, PEOPLE_CHANGE), (5, ENTRIES_COME), (2, _hand), (2, ROUNDS_TURN))
 
 
 @pytest.fixture(scope="module")

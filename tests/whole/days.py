@@ -111,10 +111,12 @@ class _Field:
     """What dispatch has of one round."""
 
     hands: dict[int, str]
+    forgotten: set[int]
+    """Who is in a hand that does not end by itself; it is to wait for registry's answer only."""
     open_visits: list[int]
     """Whose visits are open, once for each."""
     visits: model.Figures
-    """By community and `status.X`."""
+    """By community and `status.X`, and `outcome.X`."""
 
 
 class Days(Books):
@@ -293,20 +295,19 @@ class Days(Books):
         assert await self._series(number) == await self._curve(number), "the curves differ"
         assert await self._visit_counters(number) == field.visits, "visits are miscounted"
         assert max(Counter(field.open_visits).values(), default=0) <= 1, "two visits of one person"
-        if state != "sealed":
-            told = {who: kind for who, kind in self._model[number].hands.items() if kind}
-            assert told == field.hands, "registry and dispatch differ about hands"
+        assert not field.forgotten, "a hand that no clock ends"
+        if state == "sealed":
+            assert not field.hands, "somebody is in hand for ever"
+            assert not field.open_visits, "a visit of a round that is over"
+            return
+        told = {who: kind for who, kind in self._model[number].hands.items() if kind}
+        assert told == field.hands, "registry and dispatch differ about hands"
+        untested = self._model[number].untested(self._people)
+        visited = field.hands.keys() | {*field.open_visits}
+        assert visited <= untested.keys(), "somebody is visited in vain"
         if state == "open":
-            left_out = self._untested_with_need(number) - field.hands.keys() - {*field.open_visits}
+            left_out = {who for who, person in untested.items() if person.needs} - visited
             assert not left_out, "somebody is left out"
-
-    def _untested_with_need(self, number: int) -> set[int]:
-        """Tell who needs somebody at their door, as the rules say."""
-        return {
-            who
-            for who, person in self._people.items()
-            if person.needs and self._model[number].is_untested(who, person)
-        }
 
     # --- the stores ---
 
@@ -323,14 +324,22 @@ class Days(Books):
         round_id = str(ROUNDS[number])
         async with self._dispatch.database.begin(readonly=True) as tx:
             hands = await tx.rows(
-                "SELECT resident, hand_kind FROM person WHERE round = $1 AND hand_kind IS NOT NULL",
+                "SELECT resident, hand_kind, hand_ends_at FROM person"
+                " WHERE round = $1 AND hand_kind IS NOT NULL",
                 round_id,
             )
-            made = await tx.rows("SELECT resident, community, status FROM visit WHERE round = $1",
-                                 round_id)  # fmt: skip
-        counts = Counter((row["community"], f"status.{row['status']}") for row in made)
+            made = await tx.rows(
+                "SELECT resident, community, status, outcome FROM visit WHERE round = $1", round_id
+            )
+        counts = Counter(
+            (row["community"], f"{name}.{row[name]}")
+            for row in made
+            for name in ("status", "outcome")
+            if row[name] is not None
+        )
         return _Field(
             hands={_who(row): row["hand_kind"] for row in hands},
+            forgotten={_who(row) for row in hands if row["hand_ends_at"] is None},
             open_visits=[_who(row) for row in made if row["status"] in OPEN],
             visits=_nested((*key, n) for key, n in counts.items()),
         )
@@ -361,8 +370,7 @@ class Days(Books):
     async def _visit_counters(self, number: int) -> model.Figures:
         async with self._reporting.begin(readonly=True) as tx:
             rows = await tx.rows(
-                "SELECT community, cell, n FROM visit_counter"
-                " WHERE round = $1 AND n <> 0 AND cell LIKE 'status.%'",
+                "SELECT community, cell, n FROM visit_counter WHERE round = $1 AND n <> 0",
                 str(ROUNDS[number]),
             )
         return _nested(map(tuple, rows))
