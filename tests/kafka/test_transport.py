@@ -1,0 +1,163 @@
+"""`shared.kafka` on Apache Kafka, the idempotent producer on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.kafka import Kafka
+from shared.contracts.envelope import PARTITIONS, Record
+from shared.errors import TransientError
+from shared.kafka import KafkaSettings, Publisher, Subscriber
+from tests.kafka import outsider
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"registry.{uuid4().hex}.v1"
+
+
+@pytest.fixture
+def settings(one_broker: Kafka) -> KafkaSettings:
+    return KafkaSettings(one_broker.bootstrap)
+
+
+def records(topic: str, first: int, last: int, partition: int = 7) -> list[Record]:
+    return [
+        Record(
+            topic=topic,
+            partition=partition,
+            pos=pos,
+            id=uuid4(),
+            prev_id=uuid4(),
+            incarnation=uuid4(),
+            type="lastmetre.registry.roll_changed.v1",
+            recorded_at=datetime(2022, 1, 14, 8, 0, tzinfo=UTC),
+            data=b'["R1"]',
+        )
+        for pos in range(first, last + 1)
+    ]
+
+
+@asynccontextmanager
+async def publishing(settings: KafkaSettings, topic: str) -> AsyncIterator[Publisher]:
+    publisher = Publisher(settings, "registry")
+    await publisher.connect([topic])
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+@asynccontextmanager
+async def subscribed(settings: KafkaSettings, topic: str) -> AsyncIterator[Subscriber]:
+    subscriber = Subscriber(settings, f"group-{topic}", [topic])
+    await subscriber.connect()
+    try:
+        yield subscriber
+    finally:
+        await subscriber.close()
+
+
+async def read(subscriber: Subscriber, count: int) -> list[Record]:
+    """Read on until there are so many."""
+    found: list[Record] = []
+
+    async def enough() -> bool:
+        for some in (await subscriber.poll()).values():
+            found.extend(some)
+        return len(found) >= count
+
+    await eventually(enough, 60)
+    return found
+
+
+async def told(settings: KafkaSettings, topic: str, sent: Sequence[Record]) -> None:
+    """Say it as the relay does: with a new client after every fault, from where it was."""
+
+    async def done() -> bool:
+        try:
+            async with publishing(settings, topic) as publisher:
+                await publisher.publish(sent)
+        except TransientError:
+            return False
+        return True
+
+    await eventually(done, 60)
+
+
+async def test_what_the_relay_sends_a_consumer_reads_in_order(
+    settings: KafkaSettings, topic: str
+) -> None:
+    sent = records(topic, 1, 300) + records(topic, 1, 300, partition=0)
+    async with publishing(settings, topic) as publisher:
+        for start in range(0, len(sent), 100):
+            await publisher.publish(sent[start : start + 100])
+    described = outsider.topics(settings.bootstrap)[topic]
+    assert len(described.partitions) == PARTITIONS
+
+    async with subscribed(settings, topic) as subscriber:
+        found = await read(subscriber, len(sent))
+        await subscriber.commit()
+    assert sorted(found, key=lambda record: -record.partition) == sent
+
+    # The next member of the group begins where this one ended.
+    more = records(topic, 301, 302)
+    await told(settings, topic, more)
+    async with subscribed(settings, topic) as subscriber:
+        assert await read(subscriber, len(more)) == more
+
+
+async def test_an_offset_beyond_the_end_leads_back_to_the_beginning(
+    settings: KafkaSettings, topic: str
+) -> None:
+    sent = records(topic, 1, 3)
+    await told(settings, topic, sent)
+    beyond = ConsumerGroupTopicPartitions(f"group-{topic}", [TopicPartition(topic, 7, 1_000)])
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    for altered in admin.alter_consumer_group_offsets([beyond]).values():
+        await asyncio.to_thread(altered.result, outsider.SECONDS)
+    async with subscribed(settings, topic) as subscriber:
+        assert await read(subscriber, len(sent)) == sent
+
+
+async def test_a_topic_that_was_deleted_under_both_is_made_anew(
+    settings: KafkaSettings, topic: str
+) -> None:
+    async with (
+        publishing(settings, topic) as publisher,
+        subscribed(settings, topic) as subscriber,
+    ):
+        before = records(topic, 1, 2)
+        await publisher.publish(before)
+        assert await read(subscriber, len(before)) == before
+        admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+        for deleted in admin.delete_topics([topic]).values():
+            await asyncio.to_thread(deleted.result, outsider.SECONDS)
+        await eventually(lambda: topic not in outsider.topics(settings.bootstrap))
+        after = records(topic, 3, 4)
+        await told(settings, topic, after)
+    async with subscribed(settings, topic) as subscriber:
+        assert await read(subscriber, len(after)) == after
+
+
+async def test_what_was_acknowledged_outlives_a_kill_of_the_broker(
+    one_broker: Kafka, settings: KafkaSettings, topic: str
+) -> None:
+    before, after = records(topic, 1, 50), records(topic, 51, 100)
+    async with (
+        publishing(settings, topic) as publisher,
+        subscribed(settings, topic) as subscriber,
+    ):
+        await publisher.publish(before)
+        one_broker.kill(1)
+        await asyncio.to_thread(one_broker.start, 1)
+        await told(settings, topic, after)
+        # The reader finds its way back by itself.
+        assert await read(subscriber, 100) == before + after
