@@ -61,7 +61,7 @@ PEOPLE_CHANGE = weighed(
     (1, st.builds(Needs, WHO, _needs)),
     (2, st.builds(Needs, WHO, _needs, _hour, _hour)),
     (1, st.builds(Life, WHO, st.booleans())),
-    (1, st.builds(Absorb, WHO, WHO)),
+    (2, st.builds(Absorb, WHO, WHO)),
     (1, st.builds(Part, WHO)),
 )
 ENTRIES_COME = weighed(
@@ -92,6 +92,10 @@ NEEDY: st.SearchStrategy[Steps] = st.tuples(
 )
 """Two of them have needs, one perhaps until some hour of the first round."""
 OPENED: st.SearchStrategy[Steps] = st.sampled_from(
-    ((Open(0),), (Open(0), Open(1)), (Open(0), Open(1)), ())
+    ((Open(0),), (Open(0), Open(1)), (Open(0),), (Open(0), Open(1)), ())
 )
 """Rounds that open before anything else happens."""
+BEGUN: st.SearchStrategy[Steps] = st.one_of(
+    st.just(()), st.tuples(st.builds(Swabs, st.tuples(_swab, _swab)))
+)
+"""Perhaps two swabs, so that there is something to report on, to void and to correct."""

@@ -8,7 +8,7 @@ what dispatch says of hands and visits.
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -112,7 +112,7 @@ class _Field:
 
     hands: dict[int, str]
     forgotten: set[int]
-    """Who is in a hand that does not end by itself; it is to wait for registry's answer only."""
+    """Who is in a hand that the clock should have ended, or never will."""
     open_visits: list[int]
     """Whose visits are open, once for each."""
     visits: model.Figures
@@ -222,7 +222,7 @@ class Days(Books):
         visit = await self._visit(step.visit)
         if visit is None:
             return
-        at = OPENS + timedelta(hours=step.at + WINDOW * ROUNDS.index(UUID(visit.round)))
+        at = _at(step.at + WINDOW * ROUNDS.index(UUID(visit.round)))
         report = VisitReport(
             self._id(), step.outcome,
             sample=Sample(str(self._id()), at) if step.outcome == "sampled" else None,
@@ -295,7 +295,7 @@ class Days(Books):
         assert await self._series(number) == await self._curve(number), "the curves differ"
         assert await self._visit_counters(number) == field.visits, "visits are miscounted"
         assert max(Counter(field.open_visits).values(), default=0) <= 1, "two visits of one person"
-        assert not field.forgotten, "a hand that no clock ends"
+        assert not field.forgotten, "somebody is in a forgotten hand"
         if state == "sealed":
             assert not field.hands, "somebody is in hand for ever"
             assert not field.open_visits, "a visit of a round that is over"
@@ -339,10 +339,18 @@ class Days(Books):
         )
         return _Field(
             hands={_who(row): row["hand_kind"] for row in hands},
-            forgotten={_who(row) for row in hands if row["hand_ends_at"] is None},
+            forgotten={
+                _who(row)
+                for row in hands
+                # Without an end it waits for registry's answer, and all of them have arrived.
+                if row["hand_ends_at"] is None or row["hand_ends_at"] <= self._clock(number)
+            },
             open_visits=[_who(row) for row in made if row["status"] in OPEN],
             visits=_nested((*key, n) for key, n in counts.items()),
         )
+
+    def _clock(self, number: int) -> datetime:
+        return _at(self._clocks[number])
 
     async def _counters(self, number: int) -> model.Figures:
         async with self._reporting.snapshot() as tx:
@@ -389,6 +397,10 @@ class Days(Books):
                 await tx.do(f"DELETE FROM {table}")  # noqa: S608 - tables of ours
         self._mail.clear()
         self._at_doors: dict[str, Entry] = {}
+
+
+def _at(hour: float) -> datetime:
+    return OPENS + timedelta(hours=hour)
 
 
 def _door_entry(visit: Visit, sample: Sample) -> Entry:

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from tests.registry.books import NOON, WINDOW, Close, Tick
+from tests.registry.books import NOON, WINDOW, Close, Seal, Tick
 from tests.registry.chance import (
+    BEGUN,
     ENTRIES_COME,
     FIRST,
     NEEDY,
@@ -73,14 +74,16 @@ _mail = weighed(
 )  # fmt: skip
 _teams = st.sampled_from(((TeamIs(0), Arrive()), (TeamIs(0), TeamIs(1, capacity=1)), ()))
 _evening = st.sampled_from(
-    ((), (), (Arrive(),), (Close(0),), (Close(1),), (Tick(0, WINDOW), Close(0)))
-)
+    ((), (Arrive(),), (Tick(0, WINDOW + 2),), (Tick(0, WINDOW), Close(0)), (Close(1),),
+     (Close(0), Seal(0)))
+)  # fmt: skip
+"""Late in the day hands end by the clock, and rounds by hand."""
 _step = weighed(
     (4, PEOPLE_CHANGE), (6, ENTRIES_COME), (3, ROUNDS_TURN), (5, _in_the_field), (4, _mail)
 )
 
 _hours = st.lists(_step, max_size=MOST_STEPS)
-_day = st.tuples(FIRST, NEEDY, OPENED, _teams, *[_hours] * HOURS, _evening, _hours)
+_day = st.tuples(FIRST, NEEDY, OPENED, BEGUN, _teams, *[_hours] * HOURS, _evening, _hours)
 
 
 @pytest.mark.parametrize("_share", range(SHARES))
