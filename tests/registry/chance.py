@@ -88,9 +88,9 @@ FIRST: st.SearchStrategy[Steps] = st.tuples(
 """Three people who live somewhere."""
 NEEDY: st.SearchStrategy[Steps] = st.tuples(
     st.builds(Needs, st.just(0), _some_needs),
-    st.builds(Needs, st.just(1), _some_needs, st.none(), st.none() | st.integers(NOON + 1, WINDOW)),
+    st.builds(Needs, st.just(1), _some_needs, st.none(), st.none() | st.integers(NOON, 2 * WINDOW)),
 )
-"""Two of them have needs, one perhaps until some hour of the first round."""
+"""Two of them have needs, one perhaps until some hour of the rounds."""
 OPENED: st.SearchStrategy[Steps] = st.sampled_from(
     ((Open(0),), (Open(0), Open(1)), (Open(0),), (Open(0), Open(1)), ())
 )

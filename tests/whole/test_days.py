@@ -74,7 +74,7 @@ _mail = weighed(
 )  # fmt: skip
 _teams = st.sampled_from(((TeamIs(0), Arrive()), (TeamIs(0), TeamIs(1, capacity=1)), ()))
 _evening = st.sampled_from(
-    ((), (Arrive(),), (Tick(0, WINDOW + 2),), (Tick(0, WINDOW), Close(0)), (Close(1),),
+    ((), (Tick(0, WINDOW + 2),), (Tick(1, WINDOW + 2),), (Tick(0, WINDOW), Close(0)), (Close(1),),
      (Close(0), Seal(0)))
 )  # fmt: skip
 """Late in the day hands end by the clock, and rounds by hand."""
