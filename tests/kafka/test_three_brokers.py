@@ -4,6 +4,9 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+
 from deploy.local.kafka import Kafka
 from shared.contracts.registry import ROLL
 from tests.journeys.test_stack import applied, dashboard
@@ -24,6 +27,13 @@ def in_sync(bootstrap: str) -> set[int]:
     }
 
 
+def required(bootstrap: str) -> int:
+    """How many copies of the roll have to be written before it counts as sent."""
+    topic = ConfigResource(ConfigResource.Type.TOPIC, ROLL)
+    described = AdminClient({"bootstrap.servers": bootstrap}).describe_configs([topic])[topic]
+    return int(described.result(outsider.SECONDS)["min.insync.replicas"].value)
+
+
 def leader(bootstrap: str) -> int:
     """The broker that leads most partitions of the roll."""
     partitions = outsider.topics(bootstrap)[ROLL].partitions
@@ -42,6 +52,7 @@ async def test_a_broker_is_killed_in_the_middle_of_a_day_and_nothing_is_lost(
     bootstrap = three_brokers.bootstrap
     async with running(tmp_path / "state", tmp_path / "data", "--kafka", bootstrap) as up:
         await eventually(lambda: in_sync(bootstrap) == {3}, START)
+        assert await asyncio.to_thread(required, bootstrap) == 2
         day = await play(up)
 
         async def under_way() -> bool:
