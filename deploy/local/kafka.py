@@ -6,6 +6,7 @@ stopped or killed.
 """
 
 import os
+import random
 import shutil
 import signal
 import time
@@ -34,6 +35,8 @@ _JVM = (
 )
 _SAFE = 3
 """Brokers from which on everything is kept three times and acknowledged by two."""
+_QUIET = range(15_000, 30_000)
+"""Below what Linux (from 32768) and others (from 49152) give to outgoing connections."""
 _LOOK_AROUND = 0.2  # seconds between two looks at the brokers
 _PATIENCE = 120.0
 
@@ -182,9 +185,9 @@ def kafka(
         ServerError: it cannot be started.
 
     """
-    free = servers.free_ports(2 * brokers)
+    free = _quiet_ports()
     addresses = {
-        number: _Address((port if number == 1 else 0) or free.pop(), free.pop())
+        number: _Address((port if number == 1 else 0) or next(free), next(free))
         for number in range(1, brokers + 1)
     }
     cluster = Kafka(folder, addresses, keep_open)
@@ -228,6 +231,16 @@ def _java() -> list[str]:
         raise ServerError(f"Apache Kafka is not in {JARS}; `make kafka` fetches it")
     classes = os.fspath(JARS / "*")
     return [java, *_JVM, f"-Dlog4j2.configurationFile={_LOGGING}", "-cp", classes]
+
+
+def _quiet_ports() -> Iterator[int]:
+    """Different loopback ports that nobody uses and that no outgoing connection is given.
+
+    A broker listens seconds after its port was chosen, and again after it was killed. Of the ports
+    that the system calls free, one may be the near end of somebody's connection by then.
+    """
+    ports = random.sample(_QUIET, len(_QUIET))
+    return (port for port in ports if servers.port_is_free(port))
 
 
 def _settings_file(home: Path) -> Path:
