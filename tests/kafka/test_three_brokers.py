@@ -30,8 +30,9 @@ def in_sync(bootstrap: str) -> set[int]:
 def required(bootstrap: str) -> int:
     """How many copies of the roll have to be written before it counts as sent."""
     topic = ConfigResource(ConfigResource.Type.TOPIC, ROLL)
-    described = AdminClient({"bootstrap.servers": bootstrap}).describe_configs([topic])[topic]
-    return int(described.result(outsider.SECONDS)["min.insync.replicas"].value)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    settings = admin.describe_configs([topic])[topic].result(outsider.SECONDS)
+    return int(settings["min.insync.replicas"].value)
 
 
 def leader(bootstrap: str) -> int:
