@@ -275,7 +275,11 @@ class Days(Books):
                 who = PEOPLE.index(UUID(answer.resident))
                 sample = model.Sample(who, hours(entry), "home_visit", None)
                 self._swabs.append(Swabbed(sample, number, [entry], None))
-                self._model[number].samples.append(sample)
+                # Its id is older than its arrival: of two swabs of one moment the first id counts.
+                self._swabs.sort(key=lambda swab: swab.versions[0].sample)
+                self._model[number].samples = [
+                    each.sample for each in self._swabs if each.number == number
+                ]
 
     # --- the end of the day ---
 
