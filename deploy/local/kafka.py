@@ -38,7 +38,8 @@ _SAFE = 3
 _QUIET = range(15_000, 30_000)
 """Below what Linux (from 32768) and others (from 49152) give to outgoing connections."""
 _LOOK_AROUND = 0.2  # seconds between two looks at the brokers
-_PATIENCE = 120.0
+_PATIENCE = 120.0  # seconds for a broker to serve
+_FAREWELL = 10.0  # seconds for a broker to leave
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ class Kafka:
         self.nodes[number].process.wait()
 
     def stop(self) -> None:
-        """Stop every broker that runs, in good order."""
+        """Stop every broker that runs, in good order.
+
+        The last ones may wait in vain for a majority of controllers, and are killed: what they
+        have acknowledged they find again.
+        """
         for node in self.nodes.values():
             if node.alive():
                 node.process.send_signal(node.stop_signal)
         for node in self.nodes.values():
-            node.stop()
+            node.stop(patience=_FAREWELL)
 
     def require_alive(self) -> None:
         """Raise `ServerError` if a broker has ended."""
