@@ -6,9 +6,11 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+KAFKA := build/kafka
+FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long lint format lock
+.PHONY: help install demo test test-long test-kafka kafka lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +25,12 @@ test: $(INSTALLED) ## run the whole test suite on embedded servers; ARGS= for py
 
 test-long: $(INSTALLED) ## play a hundred thousand random days against the account; hours
 	@$(RUN)/python -m pytest -n auto tests/whole tests/registry/test_account.py --hypothesis-profile=long $(ARGS)
+
+test-kafka: $(INSTALLED) $(FETCHED) ## run journeys and faults on Apache Kafka; needs Java 17, and Maven once
+	@$(RUN)/python -m pytest tests/kafka $(ARGS)
+
+kafka: $(INSTALLED) $(FETCHED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C; ARGS="--brokers 3 --data DIR"
+	@$(RUN)/lastmetre kafka $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting, types and the direction of imports
 	$(RUN)/ruff check
@@ -53,4 +61,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 		$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
 		$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
+	@touch $@
+
+# Maven checks what it fetches against the repository's checksums (-C) and keeps it for other clones.
+$(FETCHED): deploy/kafka/pom.xml
+	@java -version 2>&1 | awk -F '[".]' '/ version /{ found = $$2 >= 17 } END { exit !found }' || { \
+		echo "Apache Kafka needs Java 17 or newer, and 'java' on the PATH is not that." >&2; exit 1; }
+	@command -v mvn >/dev/null || { \
+		echo "Apache Kafka's jars are fetched by Maven, once; there is no 'mvn' on the PATH." >&2; exit 1; }
+	@echo "Fetching Apache Kafka into $(KAFKA) (once) ..."
+	@rm -rf $(KAFKA)
+	@mvn --batch-mode --quiet --strict-checksums -Dstyle.color=never --file $< || { \
+		echo "Apache Kafka's jars could not be fetched; what Maven says about it is above." >&2; exit 1; }
 	@touch $@
