@@ -151,3 +151,12 @@ def test_a_swab_that_was_a_visitors_of_another_round_and_its_report_in_the_old_w
     assert books.figures(1) == {
         UNKNOWN: {"visitors": 1}, LUYUAN: {"roll": 1, "unaccounted": 1}
     }  # fmt: skip
+
+
+def test_a_stay_that_never_was_counts_nobody(books: Books) -> None:
+    # They were to join at ten; then it was noted that they had gone elsewhere from five on.
+    books.play(
+        Lives(0, OUT), Open(0), Swabs((Swab(0, 0, at=2),)), Lives(0, HERE, since=10),
+        Lives(0, OUT, since=5),
+    )  # fmt: skip
+    assert books.figures() == {UNKNOWN: {"visitors": 1}}
