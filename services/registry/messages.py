@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -38,32 +38,23 @@ COMMUNITIES = 500
 NOWHERE = ""
 """Where a closed round has those who came after its closing: in no community's figures."""
 
+OfArea = TypeVar("OfArea", Area, Denominator)
 Keyed = tuple[Any, str]
 """A message and the key that chooses its partition."""
 
 
 def areas_changed(areas: Sequence[places.Area]) -> Iterator[Keyed]:
     """Announce areas, by the partition of their district."""
-    by_district: dict[str, list[Area]] = defaultdict(list)
-    for area in areas:
-        by_district[area.code[:6]].append(
-            Area(area.code, area.name, area.kind, area.parent, area.lat, area.lon)
-        )
-    for district, group in sorted(by_district.items()):
-        for chunk in _chunks(group, CHANGES):
-            yield AreasChanged(chunk), district
+    told = (Area(a.code, a.name, a.kind, a.parent, a.lat, a.lon) for a in areas)
+    for district, chunk in _by_district(told):
+        yield AreasChanged(chunk), district
 
 
 def denominators_changed(given: Sequence[Outside]) -> Iterator[Keyed]:
     """Announce numbers from outside, by the partition of their district."""
-    by_district: dict[str, list[Denominator]] = defaultdict(list)
-    for each in given:
-        by_district[each.code[:6]].append(
-            Denominator(each.code, each.source, each.people, each.as_of)
-        )
-    for district, group in sorted(by_district.items()):
-        for chunk in _chunks(group, CHANGES):
-            yield DenominatorsChanged(chunk), district
+    told = (Denominator(each.code, each.source, each.people, each.as_of) for each in given)
+    for district, chunk in _by_district(told):
+        yield DenominatorsChanged(chunk), district
 
 
 def round_changed(where: Round) -> Keyed:
@@ -270,6 +261,16 @@ def visits_answered(
         )
     for community, group in sorted(by_community.items()):
         yield VisitsAnswered(str(round_id), group), community
+
+
+def _by_district(told: Iterable[OfArea]) -> Iterator[tuple[str, list[OfArea]]]:
+    """Group what is told of areas by district, at most `CHANGES` at a time."""
+    groups: dict[str, list[OfArea]] = defaultdict(list)
+    for each in told:
+        groups[each.code[: places.DISTRICT_DIGITS]].append(each)
+    for district, group in sorted(groups.items()):
+        for chunk in _chunks(group, CHANGES):
+            yield district, chunk
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:

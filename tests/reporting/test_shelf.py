@@ -20,10 +20,11 @@ class Printer:
     def __init__(self) -> None:
         self.rendered: list[str] = []
 
-    def of(self, text: str) -> Callable[[], Awaitable[str]]:
+    def of(self, text: str, until: asyncio.Event | None = None) -> Callable[[], Awaitable[str]]:
         async def render() -> str:
             self.rendered.append(text)
-            await asyncio.sleep(0)  # others come while this one is at it
+            if until is not None:
+                await until.wait()
             return text
 
         return render
@@ -32,9 +33,13 @@ class Printer:
 async def test_however_many_ask_it_is_rendered_once_a_change() -> None:
     shelf, printer = Shelf(), Printer()
     for edition in ("morning", "noon"):
-        texts = await asyncio.gather(
-            *(shelf.copy("offices", edition, printer.of(edition)) for _ in range(200))
-        )
+        came = asyncio.Event()
+        askers = [
+            asyncio.create_task(shelf.copy("offices", edition, printer.of(edition, came)))
+            for _ in range(200)
+        ]
+        asyncio.get_running_loop().call_soon(came.set)  # behind all of them
+        texts = await asyncio.gather(*askers)
         assert set(texts) == {edition}
     assert printer.rendered == ["morning", "noon"]
 
@@ -42,12 +47,15 @@ async def test_however_many_ask_it_is_rendered_once_a_change() -> None:
 async def test_a_rendering_that_failed_is_made_by_who_waits_for_it() -> None:
     shelf, printer = Shelf(), Printer()
 
+    came = asyncio.Event()
+
     async def fail() -> str:
-        await asyncio.sleep(0)
+        await came.wait()
         raise ConnectionError
 
     first = asyncio.create_task(shelf.copy("offices", "morning", fail))
     second = asyncio.create_task(shelf.copy("offices", "morning", printer.of("morning")))
+    asyncio.get_running_loop().call_soon(came.set)  # behind both of them
     with pytest.raises(ConnectionError):
         await first
     assert await second == "morning"

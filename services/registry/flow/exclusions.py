@@ -28,18 +28,16 @@ async def exclude(
         now: the time
 
     """
-    named = list({row.round for row in rows})
-    # Rounds that exist only: a file of made-up ids must not use up the server's locks.
-    await locks.share_rounds(tx, await rounds.find(tx, named))
+    where = await rounds.share(tx, (row.round for row in rows))
     on_file = await residents.lock(tx, (row.resident for row in rows))
     people = {known: who.id for known, who in on_file.items() if covers(who.community)}
-    filing = Filing(rows, await rounds.find(tx, named), people)
+    filing = Filing(rows, where, people)
     free = await results.claim(tx, filing.claims())
     filing.match(free, await results.known(tx, filing.unclaimed(free)))
 
     await exclusions.add(tx, filing.rows(now))
-    for where, touched in filing.touched():
-        await settle(tx, where, touched)
+    for concerned, touched in filing.touched():
+        await settle(tx, concerned, touched)
     return filing.answers()
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from services.registry.domain.areas import office_of
 from services.registry.domain.rounds import Round, drilled
 from services.registry.flow.residents import share_under_way, take_in
-from services.registry.store import locks, residents, rounds
+from services.registry.store import residents, rounds
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -55,9 +55,7 @@ async def turn_before_closing(tx: Transaction, vault: Vault, closing: Round, now
 
 
 async def _turn_in(tx: Transaction, vault: Vault, where: Round, now: datetime) -> None:
-    others = [other.id for other in await rounds.listed(tx, "open") if other.id != where.id]
-    await locks.share_rounds(tx, others)
-    under_way = await rounds.listed(tx, "open")
+    under_way = await share_under_way(tx)
     clocks = drilled({other.id: other for other in (*under_way, where)}.values(), now)
     while await _turn(tx, vault, under_way, clocks, now, where.offices):
         pass

@@ -10,7 +10,7 @@ from services.registry.domain.entries import Entry
 from services.registry.domain.rounds import Round
 from services.registry.domain.swabs import Swab
 from services.registry.flow.settle import settle
-from services.registry.store import locks, residents, results, rounds, swabs
+from services.registry.store import residents, results, rounds, swabs
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -30,7 +30,9 @@ async def record(
     # What rows correct is locked with all the rest, in order; where it stands is asked again then.
     corrected = await swabs.load(tx, {entry.sample for entry in entries if entry.corrects})
     before = [swab.stands for swab in corrected.values()]
-    where = await _share(tx, {*(entry.round for entry in entries), *(s.round for s in before)})
+    where = await rounds.share(
+        tx, {*(entry.round for entry in entries), *(s.round for s in before)}
+    )
     named = await _named(tx, vault, entries)
     locked = await residents.lock(tx, {*named.values(), *(s.person for s in before)})
 
@@ -63,13 +65,6 @@ async def record(
     return batch.answers()
 
 
-async def _share(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Round]:
-    """Keep rounds in their state; the unknown are left out."""
-    # Rounds that exist only: a file of made-up ids must not use up the server's locks.
-    await locks.share_rounds(tx, await rounds.find(tx, list(ids)))
-    return await rounds.find(tx, list(ids))
-
-
 async def _named(tx: Transaction, vault: Vault, entries: Sequence[Entry]) -> dict[int, UUID]:
     """Find whom each row names, on file or not; documents of strangers are left out."""
     documents = await residents.identify(tx, vault, (e.document for e in entries if e.document))
@@ -95,6 +90,6 @@ async def _held(
         people_missing = {swab.stands.person for swab in filed.values()} - people
         if not rounds_missing and not people_missing:
             return filed
-        where |= await _share(tx, rounds_missing)
+        where |= await rounds.share(tx, rounds_missing)
         await residents.lock(tx, people_missing)
         people |= people_missing

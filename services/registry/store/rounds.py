@@ -1,12 +1,13 @@
 """Rounds and areas, as rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import asyncpg
 
 from services.registry.domain.areas import Area
 from services.registry.domain.rounds import Round
+from services.registry.store import locks
 from services.registry.tables import PARTITIONED
 from shared.database import Transaction
 from shared.errors import RoundUnknown
@@ -38,6 +39,14 @@ async def find(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Round]:
     """Find rounds by id; the unknown are left out."""
     rows = await tx.rows(f"SELECT {_COLUMNS} FROM round WHERE id = ANY ($1)", ids)
     return {row["id"]: _round(row) for row in rows}
+
+
+async def share(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID, Round]:
+    """Keep rounds in their state while their account is written; the unknown are left out."""
+    named = list(set(ids))
+    # Rounds that exist only: a file of made-up ids must not use up the server's locks.
+    await locks.share_rounds(tx, await find(tx, named))
+    return await find(tx, named)
 
 
 async def listed(tx: Transaction, state: str | None = None) -> list[Round]:
