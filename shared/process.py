@@ -73,7 +73,8 @@ class Program(Generic[S]):
     """The processes of one service.
 
     `settings` reads the environment, `api` makes the application, `worker` and `relay` do their
-    work, `migrate` brings the database to the newest revision. A service without one leaves it out.
+    work, `migrate` brings the database to the newest revision, and `await_schema` waits until
+    somebody has done so. A service without one leaves it out.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Program(Generic[S]):
     worker: Role[S] | None = None
     relay: Role[S] | None = None
     migrate: Callable[[S], None] | None = None
+    await_schema: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]] | None = None
 
     def main(
         self, argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
@@ -141,6 +143,10 @@ class Program(Generic[S]):
         address = (options.host, options.port)
         role: Role[S] | None = getattr(self, options.process)
         with _signals(stop):
+            if self.await_schema is not None:
+                await self.await_schema(settings, stop)
+            if stop.is_set():
+                return
             if options.process == "api" and self.api is not None:
                 await serve(self.api(settings), *address, stop, drain=settings.drain_seconds)
             elif role is not None:

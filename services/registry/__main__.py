@@ -18,6 +18,7 @@ PROGRAM = Program(
     worker=worker.work,
     relay=worker.relay,
     migrate=migrate,
+    await_schema=lambda settings, stop: migrations.await_schema(settings.database_url, stop),
 )
 
 if __name__ == "__main__":

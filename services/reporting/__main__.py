@@ -14,6 +14,7 @@ PROGRAM = Program(
     api=create_app,
     worker=work,
     migrate=lambda settings: migrations.upgrade(settings.database_url),
+    await_schema=lambda settings, stop: migrations.await_schema(settings.database_url, stop),
 )
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """dispatch's schema: `python -m services.dispatch migrate`."""
 
+import asyncio
 from pathlib import Path
 
 from shared import migrating, outbox, positions
@@ -19,3 +20,8 @@ async def install(tx: Transaction) -> None:
 def upgrade(url: str) -> None:
     """Bring a database of dispatch to the newest schema; safe to run again and at once."""
     migrating.upgrade(url, HERE, install)
+
+
+async def await_schema(url: str, stop: asyncio.Event) -> None:
+    """Wait until a database of dispatch is as new as this code."""
+    await migrating.await_schema(url, HERE, stop)

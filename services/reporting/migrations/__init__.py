@@ -1,5 +1,6 @@
 """The schema's history, and the way to its newest version."""
 
+import asyncio
 from pathlib import Path
 
 from services.reporting.store import generations
@@ -11,3 +12,8 @@ HERE = Path(__file__).parent
 def upgrade(url: str) -> None:
     """Bring reporting's database to the newest schema, with its first rows."""
     migrating.upgrade(url, HERE, generations.install)
+
+
+async def await_schema(url: str, stop: asyncio.Event) -> None:
+    """Wait until a database of reporting is as new as this code."""
+    await migrating.await_schema(url, HERE, stop)
