@@ -32,11 +32,13 @@ test-kafka: $(INSTALLED) $(FETCHED) ## run journeys and faults on Apache Kafka; 
 kafka: $(INSTALLED) $(FETCHED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C; ARGS="--brokers 3 --data DIR"
 	@$(RUN)/lastmetre kafka $(ARGS)
 
-lint: $(INSTALLED) ## check style, formatting, types and the direction of imports
+lint: $(INSTALLED) ## check style, types, the direction of imports, known weaknesses and vulnerabilities
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	$(RUN)/bandit --quiet --configfile pyproject.toml --recursive services shared deploy
+	$(RUN)/python -m deploy.audit
 
 format: $(INSTALLED) ## format, and mend what can be mended
 	$(RUN)/ruff format
