@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +46,7 @@ from shared.errors import (
     WrongMethod,
 )
 from shared.examples import Examples
+from shared.headers import Guarded, guarded, page_policy
 from shared.openapi import PROBLEM_JSON, document
 from shared.telemetry import HTTP_SECONDS, describe
 
@@ -113,7 +116,11 @@ async def _passes(name: str, check: Check) -> bool:
 
 def ops_app(ops: Ops) -> Starlette:
     """Serve only `/healthz`, `/readyz` and `/metrics`, for workers and relays."""
-    app = Starlette(routes=_ops_routes(ops), exception_handlers=_HANDLERS)
+    app = Starlette(
+        routes=_ops_routes(ops),
+        middleware=[Middleware(Guarded)],
+        exception_handlers=_HANDLERS,
+    )
     app.state.ops = ops
     return app
 
@@ -169,8 +176,10 @@ def create_app(
 
     """
     app: FastAPI = FastAPIOffline(
-        docs_url=_DOCS,
+        # The page is made below, with its policy. Of the package we take the files.
+        docs_url=None,
         redoc_url=None,
+        static_url=_DOCS_FILES,
         title=title,
         description=description,
         version=version,
@@ -179,18 +188,34 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.ops = ops or Ops()
-    app.router.routes.extend(_ops_routes(app.state.ops))
-    own = _paths(app.routes)
+    app.router.routes.extend([*_ops_routes(app.state.ops), _docs_route(title)])
+    own = paths(app.routes)
     for router in routers:
         app.include_router(router)
     for path, mounted in (mounts or {}).items():
         app.mount(path, mounted)
-    doors = _Doors(_paths(app.routes), {**dict.fromkeys(own, PUBLIC), **access})
+    doors = _Doors(paths(app.routes), {**dict.fromkeys(own, PUBLIC), **access})
     app.openapi = lambda: _documented(app, access, examples or {})  # type: ignore[method-assign]
     app.add_middleware(
         _FrontDoor, service=service, doors=doors, verifier=verifier, limit=body_limit
     )
     return app
+
+
+def _docs_route(title: str) -> Route:
+    async def docs(request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        page = get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title=title,
+            swagger_js_url=f"{root}{_DOCS_FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}{_DOCS_FILES}/swagger-ui.css",
+            swagger_favicon_url=f"{root}{_DOCS_FILES}/favicon.png",
+        )
+        page.headers["content-security-policy"] = page_policy(bytes(page.body))
+        return page
+
+    return Route(_DOCS, docs)
 
 
 def _documented(app: FastAPI, access: Access, examples: Examples) -> dict[str, Any]:
@@ -278,7 +303,8 @@ def _check_access(paths: Iterable[tuple[str, str]], access: Access) -> None:
             raise AccessError(f"{complaint}: {sorted(wrong)}")
 
 
-def _paths(routes: Sequence[BaseRoute]) -> list[tuple[str, str]]:
+def paths(routes: Sequence[BaseRoute]) -> list[tuple[str, str]]:
+    """List (method, path template) of all routes, in their order."""
     found: list[tuple[str, str]] = []
     for route in iter_route_contexts(routes):
         if isinstance(route.original_route, Mount):
@@ -325,7 +351,7 @@ class _FrontDoor:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = dict(scope["headers"])
-        visit = _Visit(_request_id(headers), send)
+        visit = _Visit(_request_id(headers), scope, send)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
         door = _Door("(none)", PUBLIC)
@@ -417,22 +443,19 @@ class _Counted:
 
 
 class _Visit:
-    """One request's answer on its way out: remembers its status, adds the request id."""
+    """One request's answer on its way out: remembers its status, adds what all answers carry."""
 
-    def __init__(self, request_id: str, send: Send) -> None:
+    def __init__(self, request_id: str, scope: Scope, send: Send) -> None:
         self.request_id = request_id
         self.status = 0
+        self._scope = scope
         self._send = send
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = message["headers"]
-            added = [(b"x-request-id", self.request_id.encode())]
-            # Answers may hold personal data: no cache keeps them unless the route says so.
-            if not any(name == b"cache-control" for name, _ in headers):
-                added.append((b"cache-control", b"no-store"))
-            message["headers"] = [*headers, *added]
+            identified = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            message["headers"] = guarded(identified, self._scope)
         await self._send(message)
 
     async def answer(self, response: Response, scope: Scope, receive: Receive) -> None:

@@ -8,9 +8,12 @@ They are what clients are generated from, so a change of them is a change to loo
 import base64
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fastapi import FastAPI
 
 from services.dispatch import app as dispatch
 from services.dispatch.settings import Settings as DispatchSettings
@@ -24,8 +27,9 @@ DATABASE = "postgresql+asyncpg://nobody@127.0.0.1:1/none"
 """Nothing is connected to describe a service."""
 
 
-def documents() -> Mapping[str, str]:
-    """Describe the three services, as JSON text."""
+@contextmanager
+def applications() -> Iterator[Mapping[str, FastAPI]]:
+    """Make the three APIs, without what stands behind them."""
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys.json"
         key = base64.b64encode(bytes(32)).decode()
@@ -35,11 +39,16 @@ def documents() -> Mapping[str, str]:
             "service_token_file": Path(folder) / "token",
             "database_url": DATABASE,
         }
-        apps = {
+        yield {
             "registry": registry.create_app(RegistrySettings(**common, keys_file=keys)),
             "dispatch": dispatch.create_app(DispatchSettings(**common)),
             "reporting": reporting.create_app(ReportingSettings(**common)),
         }
+
+
+def documents() -> Mapping[str, str]:
+    """Describe the three services, as JSON text."""
+    with applications() as apps:
         return {
             name: json.dumps(app.openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
             for name, app in apps.items()

@@ -10,6 +10,7 @@ import pytest
 from shared.bodies import JSON, NDJSON
 from tests.contracts.openapi import documents
 from tests.contracts.playing import EXAMPLES, Player, agrees, calls, content
+from tests.support.guards import assert_guarded
 from tests.support.town import Town
 
 DOCUMENTS = {service: json.loads(text) for service, text in documents().items()}
@@ -73,6 +74,7 @@ async def test_examples_are_true(town: Town) -> None:
     player = Player(town)
     for call, example in calls():
         answer = await player.play(call, example)
+        assert_guarded(answer)
         told, shown = content(answer), example.reply
         if answer.headers.get("content-type") == NDJSON:
             shown = [json.loads(cast("str", shown))]
