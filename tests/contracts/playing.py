@@ -12,11 +12,11 @@ from services.dispatch.api.examples import EXAMPLES as DISPATCH
 from services.registry.api.examples import EXAMPLES as REGISTRY
 from services.reporting.api.examples import EXAMPLES as REPORTING
 from shared.auth import ROLES
-from shared.bodies import JSON
+from shared.bodies import JSON as JSON_TYPE
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROUNDS
 from shared.examples import Example, Examples
-from tests.support.town import DISTRICT, Town
+from tests.support.town import DISTRICT, JSON, Town
 
 EXAMPLES: dict[str, Examples] = {
     "registry": REGISTRY,
@@ -63,22 +63,31 @@ class Player:
 
     async def play(self, call: Call, example: Example) -> httpx.Response:
         """Play one example, after all services have caught up with each other."""
-        service, method, template = call
+        await self.prepare(call)
+        answer = await self.ask(call, example, self.town.headers(*ROLES, areas=[DISTRICT]))
+        assert answer.is_success, (call, answer.text)
+        self._learn(content(answer), example.reply)
+        return answer
+
+    async def prepare(self, call: Call) -> None:
+        """Let everything come about that an example needs."""
+        service, _, template = call
         if service != "dispatch":
             await self.town.settle()
         if template == "/v1/status":
             await self._park(service)
+
+    async def ask(self, call: Call, example: Example, headers: JSON) -> httpx.Response:
+        """Ask what an example asks, as somebody: with the ids that are real here."""
+        service, method, template = call
         client: httpx.AsyncClient = getattr(self.town, service)
-        answer = await client.request(
+        return await client.request(
             method,
-            self._real(template.format(**example.path)),
-            params=self._real(dict(example.query)),
-            json=self._real(example.body),
-            headers=self.town.headers(*ROLES, areas=[DISTRICT]),
+            self.real(template.format(**example.path)),
+            params=self.real(dict(example.query)),
+            json=self.real(example.body),
+            headers=headers,
         )
-        assert answer.is_success, (call, answer.text)
-        self._learn(content(answer), example.reply)
-        return answer
 
     def _learn(self, told: Any, example: Any) -> None:
         """Note which ids of an answer stand for those of its example."""
@@ -91,7 +100,8 @@ class Player:
         elif told != example and is_id(told) and is_id(example):
             self._ids[example] = told
 
-    def _real(self, example: Any) -> Any:
+    def real(self, example: Any) -> Any:
+        """Put the ids that services made up in the place of those that examples show."""
         text = json.dumps(example)
         for shown, real in self._ids.items():
             text = text.replace(shown, real)
@@ -165,6 +175,6 @@ def content(answer: httpx.Response) -> Any:
     """Read an answer as an example shows it."""
     if not answer.content:
         return None
-    if answer.headers["content-type"] == JSON:
+    if answer.headers["content-type"] == JSON_TYPE:
         return answer.json()
     return [json.loads(line) for line in answer.text.splitlines()]
