@@ -31,6 +31,15 @@ ALGORITHMS = ("RS256", "ES256", "EdDSA")
 LEEWAY_SECONDS = 10
 """How far the issuer's clock and ours may differ."""
 
+LONGEST_TOKEN = 16_384
+"""Characters. A longer one is not looked at."""
+
+MOST_AREAS = 512
+"""Areas of one token. Each is a pattern in every query; who answers for more has a shorter code."""
+
+_RETRY_SECONDS = 1.0
+"""Between two tries for keys at an address that has not answered yet."""
+
 _AREA = re.compile(r"[0-9]{2,12}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger(__name__)
@@ -113,6 +122,7 @@ class KeySet:
         self._keys: dict[str, _Key] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._read_at: float | None = None
+        self._failed_at: float | None = None
         self._lock = asyncio.Lock()
         self.version = 0
         """Grows whenever the keys changed."""
@@ -128,8 +138,18 @@ class KeySet:
         return self._keys.get(key_id)
 
     async def refresh(self, *, wanted: str | None = None) -> None:
-        """Read the source if it is due, or if the wanted key is unknown."""
+        """Read the source if it is due, or if the wanted key is unknown.
+
+        Raises:
+            Unavailable: no keys could ever be read
+
+        """
         if not self._due(wanted):
+            return
+        if self._failed_at is not None and self._clock() - self._failed_at < _RETRY_SECONDS:
+            raise Unavailable("the keys of tokens cannot be read")
+        if self._lock.locked() and self._keys and (wanted is None or wanted in self._keys):
+            # Somebody is reading. What is known already need not wait for a slow source.
             return
         async with self._lock:
             # Whoever held the lock before us may have read it already.
@@ -151,11 +171,14 @@ class KeySet:
         except (OSError, httpx.HTTPError) as error:
             _log.warning("jwks_unreadable", error=type(error).__name__)
             if not self._keys:
+                # Requests that come while an address is down must not queue up to ask it.
+                self._failed_at = self._clock() if self._url else None
                 raise Unavailable("the keys of tokens cannot be read") from error
             # A known key stays good while its source is out of reach.
             self._read_at = self._clock()
             return
         self._read_at = self._clock()
+        self._failed_at = None
         if document is not None:
             self._replace(document)
 
@@ -249,6 +272,8 @@ class Verifier:
             Unavailable: there are no keys to verify it with
 
         """
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthorised("the token is too long")
         await self._keys.refresh()
         if self._version != self._keys.version:
             self._known.clear()
@@ -306,12 +331,18 @@ def _key_id(token: str) -> str:
     return key_id
 
 
+_Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]*\Z")
+]
+"""Goes into logs and databases as it is."""
+
+
 class _Claims(msgspec.Struct):
-    sub: str
+    sub: _Name
     roles: frozenset[str] = frozenset()
     areas: tuple[str, ...] = ()
-    team: str | None = None
-    site: str | None = None
+    team: _Name | None = None
+    site: _Name | None = None
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
@@ -319,8 +350,8 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
         ours = msgspec.convert(claims, _Claims)
     except msgspec.ValidationError:
         raise Unauthorised("the token's claims are not understood") from None
-    if not all(_AREA.fullmatch(area) for area in ours.areas):
-        raise Unauthorised("the token's areas are not 2- to 12-digit codes")
+    if len(ours.areas) > MOST_AREAS or not all(map(_AREA.fullmatch, ours.areas)):
+        raise Unauthorised(f"the token's areas are not up to {MOST_AREAS} 2- to 12-digit codes")
     # Roles we do not know belong to other systems of the same issuer.
     return Caller(ours.sub, ours.roles & ROLES, ours.areas, ours.team, ours.site)
 

@@ -51,6 +51,7 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, under the headers."""
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = guarded(list(message["headers"]), scope)
