@@ -7,10 +7,10 @@ neighbours (R21). What is said of a bad row names a field and a rule, never the 
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from json import JSONDecoder
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import zstandard
@@ -30,8 +30,15 @@ ROW_LIMIT = 10_000
 _ZSTD_WINDOW = 8 * 1024 * 1024
 """Bytes a zstd frame may ask us to keep; the least every decoder must support (RFC 8878)."""
 
-_ZSTD_PIECE = 1024
+_PIECES = {"gzip": 16_384, "zstd": 1024}
 """Bytes unpacked at a time: at most 32 MiB come out before the limit is looked at again."""
+
+_MEMBERS = 1_000
+"""Members of a gzip body, frames of a zstd one: each costs time, also those that hold nothing."""
+
+_VALUES = 64
+"""Values a row may have on the average. Counted in commas, before anything is made of them: a batch
+of `1,1,1,…` within the limit of bytes would become a thousand megabytes of rows to be refused."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoders raise on bad input; the last one on brackets nested too deeply."""
@@ -89,43 +96,50 @@ def _identity(body: bytes, _limit: int) -> bytes:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    out = bytearray()
-    rest = body
-    # A gzip file may have several members; each must be whole.
-    while rest:
-        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            out += member.decompress(rest, limit + 1 - len(out))
-        except zlib.error:
-            raise BadBody("the body is not gzip") from None
-        if len(out) > limit:
-            raise _too_large(limit)
-        if not member.eof:
-            raise BadBody("the gzip body is cut short")
-        rest = member.unused_data
-    return bytes(out)
+    return _unpack("gzip", lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), body, limit)
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    return _unpack("zstd", decompressor.decompressobj, body, limit)
+
+
+class _Member(Protocol):
+    """A member of a gzip body or a frame of a zstd one, on its way out."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _unpack(encoding: str, begin: Callable[[], _Member], body: bytes, limit: int) -> bytes:
+    """Unpack member after member, each of which must be whole.
+
+    Piece by piece: what comes out has no cap of its own, but a piece can only make so much of it
+    (1 KiB of 1 byte in gzip, 128 KiB of 4 bytes in zstd).
+    """
     out = bytearray()
-    position = 0
-    frame = None
-    # Piece by piece: a frame's output has no cap of its own, but a piece of input can only make so
-    # much of it (128 KiB from 4 bytes).
+    position = members = 0
+    member = None
     while position < len(body):
-        frame = frame or decompressor.decompressobj()
-        piece = body[position : position + _ZSTD_PIECE]
+        if member is None:
+            member = begin()
+            members += 1
+        if members > _MEMBERS:
+            raise BadBody(f"the {encoding} body has more than {_MEMBERS} members")
+        piece = body[position : position + _PIECES[encoding]]
         try:
-            out += frame.decompress(piece)
-        except zstandard.ZstdError:
-            raise BadBody("the body is not zstd") from None
+            out += member.decompress(piece)
+        except (zlib.error, zstandard.ZstdError):
+            raise BadBody(f"the body is not {encoding}") from None
         if len(out) > limit:
             raise _too_large(limit)
-        position += len(piece) - len(frame.unused_data)
-        frame = None if frame.eof else frame
-    if frame is not None:
-        raise BadBody("the zstd body is cut short")
+        position += len(piece) - len(member.unused_data)
+        member = None if member.eof else member
+    if member is not None:
+        raise BadBody(f"the {encoding} body is cut short")
     return bytes(out)
 
 
@@ -189,13 +203,16 @@ def decode_rows(
 
     Raises:
         BadBody: not JSON, or not an array, as a whole
-        TooLarge: more rows than the limit
+        TooLarge: more rows than the limit, or far more values than so many rows have
         UnsupportedMedia: another content type
 
     """
     media = (content_type or JSON).partition(";")[0].strip().lower()
     if media not in {JSON, NDJSON}:
         raise UnsupportedMedia(f"content type is neither {JSON} nor {NDJSON}")
+    values = limit * _VALUES
+    if max(body.count(b","), body.count(b"\n")) > values:
+        raise TooLarge(f"more than {values} values or lines", limit=values)
     rows = _decode_at_once(body, media, row)
     if rows is None:
         return _decode_each(_raw_rows(body, media, limit), row, ref)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -77,6 +78,36 @@ async def test_a_bomb_is_not_unpacked_beyond_the_limit(
     assert len(bomb) < LIMIT
     with pytest.raises(TooLarge, match="100000 bytes"):
         await read_body(request(bomb, encoding=encoding), LIMIT)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd)])
+async def test_what_follows_a_packed_body_belongs_to_it(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(BadBody, match=encoding):
+        await read_body(request(pack(b"[]") + b"and more", encoding=encoding), LIMIT)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd)])
+async def test_a_packed_body_within_a_packed_body_is_no_json(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    body = await read_body(request(pack(pack(b"[]")), encoding=encoding), LIMIT)
+    with pytest.raises(BadBody):
+        decode_rows(body, JSON, Row)
+    with pytest.raises(UnsupportedMedia):
+        await read_body(request(body, encoding=f"{encoding}, {encoding}"), LIMIT)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd)])
+async def test_members_that_hold_nothing_are_counted(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """Each costs time, and a body of the largest size has room for a million."""
+    full = pack(b"[") + pack(b"") * 998 + pack(b"]")
+    assert await read_body(request(full, encoding=encoding), LIMIT) == b"[]"
+    with pytest.raises(BadBody, match="more than 1000 members"):
+        await read_body(request(full + pack(b""), encoding=encoding), LIMIT)
 
 
 async def test_a_frame_that_asks_for_a_huge_window_is_refused() -> None:
@@ -226,6 +257,39 @@ def test_what_is_no_array_is_refused_whole(body: bytes) -> None:
 def test_more_rows_than_the_limit_are_refused(media: str, last: str) -> None:
     with pytest.raises(TooLarge, match="more than 2 rows"):
         decode_rows(batch(media, '{"id":"a"}', '{"id":"b"}', last), media, Row, 2)
+
+
+@pytest.mark.parametrize(
+    ("media", "body"),
+    [(JSON, b"[" + b"1," * 2_000_000 + b"1]"), (JSON, b"[[" + b"1," * 2_000_000 + b"1]]"),
+     (NDJSON, b"\n" * 2_000_000), (NDJSON, b"1\n" * 2_000_000)],
+    ids=["rows", "one row", "empty lines", "lines"],
+)  # fmt: skip
+def test_what_would_grow_when_it_is_decoded_is_refused_before(media: str, body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match="more than 640000 values or lines"):
+            decode_rows(body, media, Row)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < len(body)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 5_000, "1e999999", "[" * 100_000 + "]" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000],
+    ids=["digits", "exponent", "brackets", "braces"],
+)
+def test_values_out_of_all_proportion_are_refused_and_fail_no_other_row(value: str) -> None:
+    rows = decode_rows(batch(NDJSON, '{"id":"a"}', f'{{"id":{value}}}'), NDJSON, Row)
+    assert (list(rows.indexes), [error.index for error in rows.errors]) == ([0], [1])
+    with pytest.raises((BadBody, BadInput)):
+        decode_one(f'{{"id":"a","floor":{value}}}'.encode(), Row)
+
+
+def test_of_a_member_that_comes_twice_the_last_counts() -> None:
+    assert decode_one(b'{"id":"a","id":"b"}', Row) == Row("b")
 
 
 def test_other_content_types_are_refused() -> None:
