@@ -6,10 +6,12 @@ hang has a time limit, and a client that exceeded one is thrown away.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
@@ -17,11 +19,13 @@ import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from shared.contracts.envelope import PARTITIONS, SOURCE, Record
 from shared.errors import TransientError
+from shared.files import Stamp, read_secret, stamp, trust
 from shared.settings import ServiceSettings
 
 CALL_LIMIT = 15.0
@@ -32,10 +36,60 @@ MAX_REQUEST = 4_000_000
 MAX_BATCH = 1_000_000
 """Bytes before compression; brokers take 1 MiB unless told otherwise."""
 
+_HOSTS = "bootstrap_servers"
 _CREATED = (0, TopicAlreadyExistsError.errno)
 """No error, or somebody else was faster."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How a broker is talked to: in the open, by TLS, as a user, or both (see the settings)."""
+
+    protocol: str = "plaintext"
+    mechanism: str = "SCRAM-SHA-512"
+    username: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Self:
+        """Read it off a service's settings."""
+        return cls(
+            settings.kafka_security,
+            settings.kafka_sasl_mechanism,
+            settings.kafka_sasl_username,
+            settings.kafka_sasl_password_file,
+            settings.kafka_ca_file,
+            settings.kafka_cert_file,
+            settings.kafka_key_file,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Read the files, and say it in aiokafka's words.
+
+        Raises:
+            TransientError: a file cannot be read.
+
+        """
+        options: dict[str, Any] = {"security_protocol": self.protocol.upper()}
+        if self.protocol.endswith("ssl"):
+            options["ssl_context"] = trust(self.ca_file, self.cert_file, self.key_file)
+        if self.password_file is not None and self.protocol.startswith("sasl_"):
+            options["sasl_mechanism"] = self.mechanism
+            options["sasl_plain_username"] = self.username
+            options["sasl_plain_password"] = read_secret(
+                self.password_file, "the password for the broker"
+            )
+        return options
+
+    def stamp(self) -> Stamp:
+        """Take the stamps of the files that were read."""
+        files = (self.password_file, self.ca_file, self.cert_file, self.key_file)
+        return stamp(path for path in files if path is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +100,18 @@ class KafkaSettings:
     idempotent: bool = True
     replication: int = -1
     """Copies of a topic that we create; -1 leaves it to the broker."""
+    security: Security = Security()
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> Self | None:
         """Tell where a service's broker is; None when the pull is to carry everything."""
         if not settings.kafka_bootstrap:
             return None
-        return cls(settings.kafka_bootstrap, settings.kafka_idempotent)
+        return cls(
+            settings.kafka_bootstrap,
+            settings.kafka_idempotent,
+            security=Security.of(settings),
+        )
 
 
 # No topic may come into being by being asked about: the broker, wiped while we are connected, would
@@ -60,9 +119,63 @@ class KafkaSettings:
 aiokafka.client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
 
 
-async def _create_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
+class _Access:
+    """How clients of ours come to the broker, with the secrets as they are at this moment.
+
+    Raises:
+        TransientError: a secret cannot be read.
+
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._security = settings.security
+        # Taken first: what is replaced while we read is noticed later.
+        self._stamp = settings.security.stamp()
+        self.options = {_HOSTS: settings.bootstrap, **settings.security.options()}
+
+    def check(self) -> None:
+        """Look whether the secrets are still the same: aiokafka keeps those that it was given.
+
+        Raises:
+            TransientError: they are not; whoever connects anew has the new ones.
+
+        """
+        now = self._security.stamp()
+        # A file that is gone is being replaced; until then we have what we were given.
+        if None not in now and now != self._stamp:
+            raise TransientError("broker: our secrets were replaced, we connect anew")
+
+    async def failed(self, error: Exception) -> TransientError:
+        """Say why there is no connection: aiokafka says of all reasons that there is none.
+
+        So we knock at a broker's door ourselves.
+        """
+        reason = type(error).__name__
+        if isinstance(error, KafkaConnectionError):
+            host, port, _ = collect_hosts(self.options[_HOSTS])[0]
+            reason = await self._knock(host, port)
+        return TransientError(f"broker: {reason}")
+
+    async def _knock(self, host: str, port: int) -> str:
+        options = {name: value for name, value in self.options.items() if name != _HOSTS}
+        try:
+            door = await asyncio.wait_for(create_conn(host, port, **options), BRIEF_LIMIT)
+        except ssl.SSLCertVerificationError as error:
+            return f"certificate of {host}:{port} refused: {error.verify_message}"
+        except ssl.SSLError as error:
+            return f"no TLS with {host}:{port}: {error.reason}"
+        except KafkaConnectionError:
+            return f"{host}:{port} hangs up on us: it may want TLS, or a certificate"
+        except (KafkaError, OSError, TimeoutError) as error:
+            # Of these only the names: a broker's own words are not ours to vouch for.
+            return type(error).__name__
+        door.close()
+        return f"{host}:{port} opens and answers nothing: it may want a user, or is starting"
+
+
+async def _create_topics(access: _Access, replication: int, topics: Sequence[str]) -> None:
     """Create those topics that are missing, and partitions that are, up to our number of them."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin = AIOKafkaAdminClient(**access.options)
     try:
         await admin.start()
         existing = {
@@ -70,7 +183,7 @@ async def _create_topics(settings: KafkaSettings, topics: Sequence[str]) -> None
         }
         missing = [
             # An empty assignment, not none: with none aiokafka refuses a replication of -1.
-            NewTopic(topic, PARTITIONS, settings.replication, replica_assignments={})
+            NewTopic(topic, PARTITIONS, replication, replica_assignments={})
             for topic in topics
             if topic not in existing
         ]
@@ -96,19 +209,21 @@ class Publisher:
     def __init__(self, settings: KafkaSettings, service: str) -> None:
         self._settings = settings
         self._source = SOURCE.format(service=service).encode()
+        self._access: _Access | None = None
         self._producer: Any = None
 
     async def connect(self, topics: Sequence[str]) -> None:
         """Connect, and create the topics that are missing: a wiped broker has none.
 
         Raises:
-            TransientError: the broker is not there.
+            TransientError: the broker is not there, or we and it do not trust each other.
 
         """
+        access = self._access = _Access(self._settings)
         try:
-            await _limited(_create_topics(self._settings, topics))
+            await _limited(_create_topics(access, self._settings.replication, topics))
             self._producer = AIOKafkaProducer(
-                bootstrap_servers=self._settings.bootstrap,
+                **access.options,
                 acks="all",
                 enable_idempotence=self._settings.idempotent,
                 compression_type="lz4",
@@ -120,7 +235,7 @@ class Publisher:
             await _limited(self._producer.start())
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise TransientError(f"broker: {type(error).__name__}") from error
+            raise await access.failed(error) from error
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Send records of one partition, in order, and wait until the broker has them all.
@@ -129,6 +244,8 @@ class Publisher:
             TransientError: not all were acknowledged; sending them again is harmless.
 
         """
+        if self._access is not None:
+            self._access.check()
         try:
             await _limited(self._send(records))
         except (KafkaError, OSError, TimeoutError) as error:
@@ -173,6 +290,7 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._settings = settings
         self._group = group
         self._topics = topics
+        self._access: _Access | None = None
         self._consumer: Any = None
         self._fresh: set[TopicPartition] = set()
 
@@ -180,11 +298,12 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         """Join the group.
 
         Raises:
-            TransientError: the broker is not there.
+            TransientError: the broker is not there, or we and it do not trust each other.
 
         """
+        access = self._access = _Access(self._settings)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap,
+            **access.options,
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -199,12 +318,12 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         try:
             # Whoever comes first: a broker may create a topic that is merely asked for, with a
             # number of partitions of its own.
-            await _limited(_create_topics(self._settings, self._topics))
+            await _limited(_create_topics(access, self._settings.replication, self._topics))
             await _limited(self._consumer.start())
             log.info("kafka_joined", group=self._group)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise TransientError(f"broker: {type(error).__name__}") from error
+            raise await access.failed(error) from error
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Forget partitions that moved away."""
@@ -221,6 +340,8 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             TransientError: the broker is not there any more.
 
         """
+        if self._access is not None:
+            self._access.check()
         try:
             await self._rewind_if_wiped()
             fetched = await _limited(self._consumer.getmany(timeout_ms=wait_ms))

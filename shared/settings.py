@@ -8,12 +8,23 @@ service's own variable of that name, which outranks it.
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from shared.errors import PermanentError
+
+T = TypeVar("T")
 
 PREFIX = "LASTMETRE"
 
@@ -47,6 +58,31 @@ class ServiceSettings(BaseModel):
     kafka_idempotent: bool = Field(
         default=True, description="idempotent producer; off for the embedded broker"
     )
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="how the broker is talked to; `ssl` alone for mutual TLS"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how we prove to the broker who we are, with `sasl_`"
+    )
+    kafka_sasl_username: str = Field(
+        "", validate_default=True, description="who we are to the broker, with `sasl_`"
+    )
+    kafka_sasl_password_file: OptionalPath = Field(
+        None,
+        validate_default=True,
+        description="file with that user's password; when it changes, we connect anew",
+    )
+    kafka_ca_file: OptionalPath = Field(
+        None,
+        description="authorities (PEM) that sign the brokers' certificates; none: whom the machine"
+        " trusts",
+    )
+    kafka_cert_file: OptionalPath = Field(
+        None, description="our own certificate (PEM), for mutual TLS"
+    )
+    kafka_key_file: OptionalPath = Field(
+        None, description="key of that certificate (PEM); none: it is in the same file"
+    )
     registry_url: str = Field("http://127.0.0.1:8001", description="where registry answers")
     dispatch_url: str = Field("http://127.0.0.1:8002", description="where dispatch answers")
     database_pool: int = Field(
@@ -58,6 +94,13 @@ class ServiceSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level logged"
     )
+
+    @field_validator("kafka_sasl_username", "kafka_sasl_password_file")
+    @classmethod
+    def _needed_for_sasl(cls, value: T, info: ValidationInfo) -> T:
+        if not value and info.data.get("kafka_security", "").startswith("sasl_"):
+            raise PydanticCustomError("needed_for_sasl", "needed for SASL")
+        return value
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

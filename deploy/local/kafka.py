@@ -43,11 +43,25 @@ _FAREWELL = 10.0  # seconds for a broker to leave
 
 
 @dataclass(frozen=True)
+class Listener:
+    """One more door of every broker: by TLS, for users with passwords, or both.
+
+    `name` is of capital letters, `protocol` one of Kafka's (`SSL`, `SASL_SSL`, `SASL_PLAINTEXT`),
+    `settings` are those of this door alone, by their names in Kafka.
+    """
+
+    name: str
+    protocol: str
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class _Address:
-    """The two loopback ports of a broker: for clients and brokers, and for controllers."""
+    """The loopback ports of a broker: for clients and brokers, for controllers, for more doors."""
 
     port: int
     controller: int
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -57,12 +71,18 @@ class Kafka:
     folder: Path
     addresses: Mapping[int, _Address]
     inherited: Sequence[int] = ()
+    listeners: Sequence[Listener] = ()
     nodes: dict[int, servers.Broker] = field(default_factory=dict)
 
     @property
     def bootstrap(self) -> str:
         """What clients connect to: all brokers, `host:port,host:port`."""
         return ",".join(f"127.0.0.1:{address.port}" for address in self.addresses.values())
+
+    def at(self, listener: str) -> str:
+        """What clients connect to who come by another door, `host:port,host:port`."""
+        ports = [address.others[listener] for address in self.addresses.values()]
+        return ",".join(f"127.0.0.1:{port}" for port in ports)
 
     def start(self, *numbers: int, patience: float = _PATIENCE) -> None:
         """Start brokers, and wait until they serve.
@@ -108,6 +128,7 @@ class Kafka:
         for number in numbers:
             home = self.folder / str(number)
             home.mkdir(mode=0o700, exist_ok=True)
+            # It may hold passwords; the folder keeps them from others (0700).
             _settings_file(home).write_text(self._settings(number), encoding="utf-8")
             if (home / "data" / "meta.properties").exists():
                 continue
@@ -152,8 +173,23 @@ class Kafka:
                 f"{each}@127.0.0.1:{other.controller}" for each, other in self.addresses.items()
             ),
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{address.port},"
-            f"CONTROLLER://127.0.0.1:{address.controller}",
+            "listeners": ",".join(
+                f"{name}://127.0.0.1:{port}"
+                for name, port in {
+                    "PLAINTEXT": address.port,
+                    "CONTROLLER": address.controller,
+                    **address.others,
+                }.items()
+            ),
+            "listener.security.protocol.map": ",".join(
+                ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
+                + [f"{each.name}:{each.protocol}" for each in self.listeners]
+            ),
+            **{
+                f"listener.name.{each.name.lower()}.{name}": value
+                for each in self.listeners
+                for name, value in each.settings.items()
+            },
             "log.dirs": (self.folder / str(number) / "data").absolute(),
             # A topic that is merely asked for must not come into being.
             "auto.create.topics.enable": "false",
@@ -173,7 +209,12 @@ class Kafka:
 
 @contextmanager
 def kafka(
-    folder: Path, *, brokers: int = 1, port: int = 0, keep_open: Sequence[int] = ()
+    folder: Path,
+    *,
+    brokers: int = 1,
+    port: int = 0,
+    keep_open: Sequence[int] = (),
+    listeners: Sequence[Listener] = (),
 ) -> Iterator[Kafka]:
     """Run Apache Kafka on the folder; what is kept there from before is taken up again.
 
@@ -185,6 +226,7 @@ def kafka(
         brokers: how many.
         port: that of the first broker, 0: a free one. The other ports are free ones.
         keep_open: descriptors that the brokers inherit, such as the lock of the folder.
+        listeners: further doors, beside the open one.
 
     Raises:
         ServerError: it cannot be started.
@@ -192,10 +234,14 @@ def kafka(
     """
     free = _quiet_ports()
     addresses = {
-        number: _Address((port if number == 1 else 0) or next(free), next(free))
+        number: _Address(
+            (port if number == 1 else 0) or next(free),
+            next(free),
+            {listener.name: next(free) for listener in listeners},
+        )
         for number in range(1, brokers + 1)
     }
-    cluster = Kafka(folder, addresses, keep_open)
+    cluster = Kafka(folder, addresses, keep_open, listeners)
     try:
         cluster.start(*addresses)
         yield cluster

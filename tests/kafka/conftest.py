@@ -9,12 +9,22 @@ import pytest
 from deploy.local import folders
 from deploy.local.errors import ServerError
 from deploy.local.kafka import Kafka, kafka
+from shared.contracts import dispatch, registry
+from tests.kafka import outsider
+from tests.kafka.doors import Doors
+
+TOPICS = {registry.ROUNDS, registry.ROLL, dispatch.HANDS, dispatch.VISITS}
 
 
-def _running(brokers: int) -> Iterator[Kafka]:
+def _running(brokers: int, doors: Doors) -> Iterator[Kafka]:
     with folders.scratch(Path(tempfile.gettempdir())) as home:
         try:
-            cluster = kafka(home.path, brokers=brokers, keep_open=[home.descriptor])
+            cluster = kafka(
+                home.path,
+                brokers=brokers,
+                keep_open=[home.descriptor],
+                listeners=doors.listeners(),
+            )
             with cluster as running:
                 yield running
         except ServerError as error:
@@ -23,12 +33,25 @@ def _running(brokers: int) -> Iterator[Kafka]:
 
 
 @pytest.fixture(scope="session")
-def one_broker() -> Iterator[Kafka]:
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Doors:
+    """What lies beside the secured doors of all brokers."""
+    return Doors.made(tmp_path_factory.mktemp("doors"))
+
+
+@pytest.fixture(scope="session")
+def one_broker(doors: Doors) -> Iterator[Kafka]:
     """Apache Kafka with one broker. Use topics or groups of your own, and leave it running."""
-    yield from _running(1)
+    yield from _running(1, doors)
 
 
 @pytest.fixture
-def three_brokers() -> Iterator[Kafka]:
+def emptied(one_broker: Kafka) -> Kafka:
+    """The same, without what the stack of another test has said on it."""
+    outsider.delete(one_broker.bootstrap, TOPICS)
+    return one_broker
+
+
+@pytest.fixture
+def three_brokers(doors: Doors) -> Iterator[Kafka]:
     """Apache Kafka with three brokers, of this test's own."""
-    yield from _running(3)
+    yield from _running(3, doors)

@@ -4,7 +4,7 @@ librdkafka reads the topics; `jsonschema` says whether what is on them is what t
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -63,6 +63,15 @@ def topics(bootstrap: str) -> dict[str, Any]:
     """Describe every topic that is not the broker's own (librdkafka's `TopicMetadata`)."""
     known = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=SECONDS).topics
     return {name: topic for name, topic in known.items() if not name.startswith("__")}
+
+
+def delete(bootstrap: str, names: Collection[str]) -> None:
+    """Delete those of the topics that there are; wait until they are gone."""
+    present = topics(bootstrap).keys() & set(names)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    # Empty, the client would take offence.
+    for deleted in admin.delete_topics(sorted(present)).values() if present else ():
+        deleted.result(SECONDS)
 
 
 def read_all(bootstrap: str, names: Sequence[str]) -> list[Message]:

@@ -1,9 +1,13 @@
-"""Three brokers, three copies, two that must have it; one is lost in the middle of a day."""
+"""Three brokers, three copies, two that must have it; one is lost in the middle of a day.
+
+The services come by TLS, as a user with a password.
+"""
 
 import asyncio
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
@@ -11,6 +15,7 @@ from deploy.local.kafka import Kafka
 from shared.contracts.registry import ROLL
 from tests.journeys.test_stack import applied, dashboard
 from tests.kafka import outsider
+from tests.kafka.doors import USERS, Doors, enrol, environment
 from tests.kafka.watching import assert_all_is_on_kafka
 from tests.support.stack import START, Up, lastmetre, outcome, running
 from tests.support.waiting import eventually
@@ -48,10 +53,15 @@ async def play(up: Up) -> asyncio.subprocess.Process:
 
 
 async def test_a_broker_is_killed_in_the_middle_of_a_day_and_nothing_is_lost(
-    three_brokers: Kafka, tmp_path: Path
+    three_brokers: Kafka, doors: Doors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bootstrap = three_brokers.bootstrap
-    async with running(tmp_path / "state", tmp_path / "data", "--kafka", bootstrap) as up:
+    enrol(bootstrap, "lastmetre", "nobody guesses")
+    user = doors.user("lastmetre", doors.secret("lastmetre", "nobody guesses"))
+    for name, value in environment(user).items():
+        monkeypatch.setenv(name, value)
+    kafka = ("--kafka", three_brokers.at(USERS))
+    async with running(tmp_path / "state", tmp_path / "data", *kafka) as up:
         await eventually(lambda: in_sync(bootstrap) == {3}, START)
         assert await asyncio.to_thread(required, bootstrap) == 2
         day = await play(up)

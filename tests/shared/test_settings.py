@@ -62,3 +62,18 @@ def test_the_table_lists_common_variables_once_and_each_services_own() -> None:
     assert sum("DATABASE_POOL" in line for line in lines) == 1
     assert any(line.startswith("| `LASTMETRE_JWKS` | required |") for line in lines)
     assert any(line.startswith("| `LASTMETRE_KAFKA_IDEMPOTENT` | `true` |") for line in lines)
+
+
+def test_a_user_of_the_broker_needs_a_name_and_a_password_file() -> None:
+    sasl = {**GIVEN, "LASTMETRE_KAFKA_SECURITY": "sasl_ssl"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(sasl)
+    assert str(caught.value) == (
+        "LASTMETRE_KAFKA_SASL_USERNAME: needed for sasl;"
+        " LASTMETRE_KAFKA_SASL_PASSWORD_FILE: needed for sasl"
+    )
+    named = {
+        "LASTMETRE_KAFKA_SASL_USERNAME": "lastmetre",
+        "LASTMETRE_KAFKA_SASL_PASSWORD_FILE": "/run/secrets/kafka",
+    }
+    assert Settings.from_environment({**sasl, **named}).kafka_sasl_mechanism == "SCRAM-SHA-512"
