@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
 
-from shared import positions
-from shared.auth import CallerDep
+from shared import audit, positions
+from shared.auth import Caller, CallerDep
 from shared.consumer import Consumer, Unappliable
 from shared.contracts.envelope import Record
 from shared.database import AlreadyWritten, Database, Transaction
@@ -163,7 +163,7 @@ async def shown(tx: Transaction, consumer: str, parked_id: int) -> ParkedWhole:
     return ParkedWhole(**{**row, "data": shown_data})
 
 
-async def redrive(tx: Transaction, consumer: Consumer, parked_id: int, caller: str) -> Parked:
+async def redrive(tx: Transaction, consumer: Consumer, parked_id: int, caller: Caller) -> Parked:
     """Apply a parked event now, after all that came behind it: folding commutes.
 
     Raises:
@@ -178,7 +178,7 @@ async def redrive(tx: Transaction, consumer: Consumer, parked_id: int, caller: s
     return await _decide(tx, parked_id, "redriven", caller)
 
 
-async def discard(tx: Transaction, consumer: Consumer, parked_id: int, caller: str) -> Parked:
+async def discard(tx: Transaction, consumer: Consumer, parked_id: int, caller: Caller) -> Parked:
     """Give a parked event up. Its effect stays uncounted, and the ledger will say so.
 
     Raises:
@@ -213,14 +213,20 @@ async def _lock_undecided(tx: Transaction, consumer: Consumer, parked_id: int) -
     )
 
 
-async def _decide(tx: Transaction, parked_id: int, state: str, caller: str) -> Parked:
+async def _decide(tx: Transaction, parked_id: int, state: str, caller: Caller) -> Parked:
     row = await tx.row(
         "UPDATE parked SET state = $2, decided_at = now(), decided_by = $3 WHERE id = $1"  # noqa: S608 - our columns
         f" RETURNING {COLUMNS}",
-        parked_id, state, caller,
+        parked_id, state, caller.sub,
     )  # fmt: skip
     assert row is not None  # noqa: S101 - locked a statement ago
-    return Parked(*row)
+    decided = Parked(*row)
+    place = f"{decided.topic}/{decided.partition}/{decided.pos}"
+    await audit.record(tx, caller, f"{_ACTIONS[state]} parked event", [place])
+    return decided
+
+
+_ACTIONS = {"redriven": "redrive", "discarded": "discard"}
 
 
 async def status(database: Database, consumer: Consumer, service: str) -> dict[str, Any]:
@@ -270,14 +276,14 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     async def post_redrive(parked_id: ParkedId, caller: CallerDep) -> Response:
         """Apply an event now that what was wrong is mended."""
         try:
-            return _json(await database.transact(redrive, consumer, parked_id, caller.sub))
+            return _json(await database.transact(redrive, consumer, parked_id, caller))
         except AlreadyWritten as why:
             raise Conflict(f"the event still cannot be applied: {why}") from why
 
     @routes.post("/v1/parked/{parked_id}:discard", responses=openapi_reply(Parked))
     async def post_discard(parked_id: ParkedId, caller: CallerDep) -> Response:
         """Give an event up."""
-        return _json(await database.transact(discard, consumer, parked_id, caller.sub))
+        return _json(await database.transact(discard, consumer, parked_id, caller))
 
     return routes
 

@@ -12,7 +12,7 @@ from services.dispatch.api.access import ACCESS
 from services.dispatch.api.examples import EXAMPLES
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import NO_TRANSPORTS, TOPICS, wire
-from shared import http, outbox, parked
+from shared import audit, http, outbox, parked
 from shared.auth import KeySet, Verifier
 
 DESCRIPTION = """
@@ -31,6 +31,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.ops.checks["database"] = wiring.database.ping
+        app.state.ops.gauges.append(audit.gauge(wiring.database, "dispatch"))
         yield
         await wiring.close()
 
@@ -46,6 +47,7 @@ def create_app(
             hands.router,
             outbox.router(wiring.database, TOPICS),
             parked.router(wiring.database, worker.consumer(wiring), "dispatch"),
+            audit.router(wiring.database),
         ],
         access=ACCESS,
         examples=EXAMPLES,

@@ -8,7 +8,7 @@ everything about one resident in one round.
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from shared import outbox, positions
+from shared import audit, outbox, positions
 
 OPEN_STATUSES = ("planned", "assigned", "started")
 OPEN = "status IN ('planned', 'assigned', 'started')"
@@ -24,6 +24,7 @@ metadata = sa.MetaData(
 
 outbox.tables(metadata)
 positions.tables(metadata)
+audit.tables(metadata)
 
 round_table = sa.Table(
     "round",

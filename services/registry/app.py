@@ -22,7 +22,7 @@ from services.registry.api.access import ACCESS
 from services.registry.api.examples import EXAMPLES
 from services.registry.settings import Settings
 from services.registry.wiring import TOPICS, wire
-from shared import outbox, parked
+from shared import audit, outbox, parked
 from shared.auth import KeySet, Verifier
 from shared.http import create_app as front_door
 
@@ -41,6 +41,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.ops.checks["database"] = wiring.database.ping
+        app.state.ops.gauges.append(audit.gauge(wiring.database, "registry"))
         yield
         await wiring.close()
 
@@ -61,6 +62,7 @@ def create_app(
             exclusions.router(wiring),
             outbox.router(wiring.database, TOPICS),
             parked.router(wiring.database, wiring.consumer, "registry"),
+            audit.router(wiring.database),
         ],
         access=ACCESS,
         examples=EXAMPLES,

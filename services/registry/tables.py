@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from shared import outbox, positions
+from shared import audit, outbox, positions
 
 metadata = sa.MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx"})
 
@@ -280,7 +280,7 @@ roll_state = sa.Table(
     comment="Where everyone who was ever touched in a round stands; the untouched have no row",
 )
 
-audit = sa.Table(
+noted_before = sa.Table(
     "audit",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
@@ -288,7 +288,7 @@ audit = sa.Table(
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("did", sa.Text, nullable=False),
     sa.Column("found", pg.ARRAY(pg.UUID), nullable=False),
-    comment="Who looked people up or saw their contacts (R20); never what they looked for",
+    comment="Who looked people up before there was `audit_log`; kept, and no more written",
 )
 
 PARTITIONED = (sample, report, roll_state)
@@ -296,3 +296,4 @@ PARTITIONED = (sample, report, roll_state)
 
 outbox.tables(metadata)
 positions.tables(metadata)
+audit.tables(metadata)

@@ -12,7 +12,7 @@ from services.reporting.api.examples import EXAMPLES
 from services.reporting.settings import Settings
 from services.reporting.wiring import wire
 from services.reporting.worker import HANDLERS
-from shared import http, parked
+from shared import audit, http, parked
 from shared.auth import KeySet, Verifier
 
 DESCRIPTION = """
@@ -49,6 +49,7 @@ def create_app(
             ledger.router(wiring),
             rebuild.router(wiring),
             parked.router(wiring.database, wiring.consumer, settings.service),
+            audit.router(wiring.database),
         ],
         access=ACCESS,
         examples=EXAMPLES,
@@ -57,4 +58,5 @@ def create_app(
     )
     app.state.wiring = wiring
     app.state.ops.checks["database"] = wiring.database.ping
+    app.state.ops.gauges.append(audit.gauge(wiring.database, "reporting"))
     return app

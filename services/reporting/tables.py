@@ -7,10 +7,11 @@ communities, never to residents.
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from shared import positions
+from shared import audit, positions
 
 metadata = sa.MetaData()
 positions.tables(metadata)
+audit.tables(metadata)
 
 # A counter is updated in place thousands of times: room in the page keeps updates off the index.
 _ROOM = {"fillfactor": "60"}

@@ -53,6 +53,12 @@ _CONSUMER: dict[tuple[str, str], Outside] = {
     ("POST", "/v1/parked/{parked_id}:redrive"): OPERATING,
     ("POST", "/v1/parked/{parked_id}:discard"): OPERATING,
 }
+_AUDIT: dict[tuple[str, str], Outside] = {
+    ("GET", "/v1/audit"): Outside("empty", "empty", frozenset({"admin"})),
+    ("GET", "/v1/audit:verify"): Outside(
+        "area-free", "area-free", why="a chain holds as a whole; the answer is counts and hashes"
+    ),
+}
 _PRODUCER: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/outbox/heads"): TRANSPORT,
     ("GET", "/v1/outbox/{topic}/{partition}"): TRANSPORT,
@@ -120,9 +126,9 @@ _REPORTING: dict[tuple[str, str], Outside] = {
 OUTSIDE: dict[Call, Outside] = {
     (service, *route): outside
     for service, table in {
-        "registry": _REGISTRY | _CONSUMER | _PRODUCER,
-        "dispatch": _DISPATCH | _CONSUMER | _PRODUCER,
-        "reporting": _REPORTING | _CONSUMER,
+        "registry": _REGISTRY | _CONSUMER | _AUDIT | _PRODUCER,
+        "dispatch": _DISPATCH | _CONSUMER | _AUDIT | _PRODUCER,
+        "reporting": _REPORTING | _CONSUMER | _AUDIT,
     }.items()
     for route, outside in table.items()
 }

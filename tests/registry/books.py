@@ -26,6 +26,7 @@ from services.registry.flow import exclusions, field, merging, residents, result
 from services.registry.flow.clock import Timekeeper
 from services.registry.store import account
 from services.registry.vault import Vault
+from shared.auth import Caller
 from shared.contracts.dispatch import HandChange, HandsChanged
 from shared.contracts.envelope import Event, Record
 from shared.database import Database, Transaction
@@ -46,6 +47,7 @@ ELSEWHERE = [
     {"code": OUTSIDE, "name": "红叶社区", "kind": "community", "parent": "410172001"},
 ]
 SCOPES = ((DISTRICT,), (CHAOHE,))
+OFFICE = Caller("office", frozenset({"office"}), ("41",))
 """The first round covers the district, the second one office of it."""
 WINDOW = 12
 """Hours a round lasts; the second opens when the first is due to close."""
@@ -391,7 +393,7 @@ class Books:
             return
         asked = Merge(self._id(), PEOPLE[step.who], PEOPLE[step.into], "office", datetime.now(UTC))
         for _ in range(2):  # the second time it is a repeat
-            await self._database.transact(merging.merge, self._vault, asked, lambda _: True)
+            await self._database.transact(merging.merge, self._vault, asked, OFFICE)
         absorbed, kept = self._people[step.who], self._people[step.into]
         has = model.united(kept.spans, absorbed.spans, self._time(kept.homes[-1][1]))
         self._merges[step.who] = Absorbed(asked.id, step.into, kept.spans, has)
@@ -405,9 +407,8 @@ class Books:
             return
         for _ in range(2):
             await self._database.transact(
-                merging.undo, self._vault, merged.merge, "office", lambda _: True,
-                datetime.now(UTC),
-            )  # fmt: skip
+                merging.undo, self._vault, merged.merge, OFFICE, datetime.now(UTC)
+            )
         absorbed, kept = self._people[step.who], self._people[merged.into]
         # What was changed since then is left as it is.
         kept.spans = dict(kept.spans)

@@ -22,8 +22,8 @@ async def looked(town: Town, what: str, body: JSON, *roles: str, **claims: Any) 
 async def audit(town: Town) -> list[tuple[str, str, list[UUID]]]:
     """Who did what and found whom."""
     async with town.apps["registry"].state.wiring.database.begin() as tx:
-        rows = await tx.rows("SELECT who, did, found FROM audit ORDER BY id")
-    return [tuple(row) for row in rows]
+        rows = await tx.rows("SELECT who, action, targets FROM audit_log ORDER BY seq")
+    return [(who, did, [UUID(target) for target in found]) for who, did, found in rows]
 
 
 async def test_r20_a_search_finds_ones_own_masked_and_is_noted(town: Town) -> None:

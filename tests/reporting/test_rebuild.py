@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, generate_latest
 from services.reporting.domain.generations import CONSUMER
 from services.reporting.flow import rebuild
 from services.reporting.store import generations
+from shared.auth import Caller
 from shared.contracts.dispatch import VisitChange, VisitsChanged
 from shared.contracts.registry import ROLL, RollChanged, Standing
 from shared.database import Database
@@ -22,6 +23,7 @@ from tests.reporting.test_fold import NEGATIVE, SAMPLED, UNTESTED
 from tests.support.town import DONGFANG, LUYUAN, MINGHU, Town
 
 NEEDY = Standing(needs=("mobility",))
+OPERATOR = Caller("operator", frozenset({"admin"}))
 
 
 async def everything(desk: Desk) -> list[Any]:
@@ -77,7 +79,7 @@ async def test_a_rebuild_mends_a_counter_that_was_changed_by_hand(desk: Desk) ->
         await tx.do("DELETE FROM series")
         await tx.do("UPDATE area SET name = 'nowhere'")
     assert await everything(desk) != before
-    await desk.database.transact(rebuild.begin)
+    await desk.database.transact(rebuild.begin, OPERATOR)
     await rebuild.build(desk.database, desk.wiring.builder)
     assert await everything(desk) == before
 
@@ -86,7 +88,7 @@ async def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(desk: Desk) -> 
     """Dispatch goes down half-way; whoever takes the rebuild up again finds the positions."""
     await a_day(desk)
     before = await everything(desk)
-    await desk.database.transact(rebuild.begin)
+    await desk.database.transact(rebuild.begin, OPERATOR)
     desk.world.dispatch.down = True
     with pytest.raises(TransientError):
         await rebuild.build(desk.database, desk.wiring.builder)
@@ -102,7 +104,7 @@ async def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(desk: Desk) -> 
 async def test_a_retired_generation_is_dropped(desk: Desk) -> None:
     await a_day(desk)
     before = await everything(desk)
-    await desk.database.transact(rebuild.begin)
+    await desk.database.transact(rebuild.begin, OPERATOR)
     await rebuild.build(desk.database, desk.wiring.builder)
     await desk.database.transact(generations.drop_retired)
     assert await everything(desk) == before
@@ -137,7 +139,7 @@ class DeadLetter:
 
     async def rebuild(self) -> int:
         """Rebuild; return how many are then sampled."""
-        await self.desk.database.transact(rebuild.begin)
+        await self.desk.database.transact(rebuild.begin, OPERATOR)
         assert await rebuild.build(self.desk.database, self.desk.wiring.builder)
         sampled: int = (await self.desk.get("/v1/coverage")).json()["total"]["sampled"]
         return sampled
@@ -180,7 +182,7 @@ async def test_what_is_discarded_while_a_rebuild_has_counted_it_is_left_out_of_t
 ) -> None:
     """The rebuild could read what nobody could before; then people gave it up all the same."""
     database, wiring = parked.desk.database, parked.desk.wiring
-    begun = await database.transact(rebuild.begin)
+    begun = await database.transact(rebuild.begin, OPERATOR)
     parked.mend()
     await wiring.builder(begun.generation, ()).catch_up()
     assert await parked.decide("discard") == 200
@@ -197,7 +199,7 @@ async def test_what_is_discarded_and_could_not_be_rebuilt_either_does_not_matter
     parked: DeadLetter,
 ) -> None:
     database, wiring = parked.desk.database, parked.desk.wiring
-    begun = await database.transact(rebuild.begin)
+    begun = await database.transact(rebuild.begin, OPERATOR)
     await wiring.builder(begun.generation, ()).catch_up()
     assert await parked.decide("discard") == 200
     assert await rebuild.build(database, wiring.builder)
@@ -207,7 +209,7 @@ async def test_what_is_discarded_and_could_not_be_rebuilt_either_does_not_matter
 async def test_a_rebuild_leaves_no_gauges_behind(desk: Desk) -> None:
     """The live consumer's are not touched, and nobody is told the lag of what is no more."""
     await a_day(desk)
-    begun = await desk.database.transact(rebuild.begin)
+    begun = await desk.database.transact(rebuild.begin, OPERATOR)
     await rebuild.build(desk.database, desk.wiring.builder)
     told = generate_latest(REGISTRY).decode()
     assert 'lastmetre_consumer_lag_positions{partition="0",service="reporting"' in told
@@ -256,7 +258,7 @@ async def test_a_rebuild_during_which_everything_is_written_is_what_was_folded_l
     round_id = await town.round()
     await town.tick(round_id, 2)
     day = asyncio.create_task(a_busy_day(town, round_id, people[:4]))
-    begun = (await wiring.database.transact(rebuild.begin)).generation
+    begun = (await wiring.database.transact(rebuild.begin, OPERATOR)).generation
     while not day.done():
         await wiring.builder(begun, ()).sweep()
     await day
@@ -273,7 +275,7 @@ async def test_a_rebuild_during_which_everything_is_written_is_what_was_folded_l
     await town.assert_balanced(round_id)
     second = await life(wiring.database, begun.id)
     assert second != first
-    quiet = (await wiring.database.transact(rebuild.begin)).generation
+    quiet = (await wiring.database.transact(rebuild.begin, OPERATOR)).generation
     assert await rebuild.build(wiring.database, wiring.builder)
     assert await life(wiring.database, quiet.id) == second
     await town.assert_balanced(round_id)
@@ -322,7 +324,7 @@ async def test_events_that_come_during_the_swap_are_counted_once(desk: Desk) -> 
 
     async def rebuild_again_and_again() -> None:
         for _ in range(3):
-            await desk.database.transact(rebuild.begin)
+            await desk.database.transact(rebuild.begin, OPERATOR)
             while not await rebuild.build(desk.database, desk.wiring.builder):
                 continue
 

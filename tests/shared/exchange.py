@@ -13,7 +13,7 @@ import httpx
 import sqlalchemy as sa
 from fastapi import FastAPI
 
-from shared import http, outbox, parked, positions
+from shared import audit, http, outbox, parked, positions
 from shared.auth import KeySet, Verifier
 from shared.consumer import Consumer, Handlers, Source
 from shared.contracts.envelope import PARTITIONS, Event, Record, partition_of
@@ -31,6 +31,7 @@ assert len(KEYS) == PARTITIONS
 _metadata = sa.MetaData()
 outbox.tables(_metadata)
 positions.tables(_metadata)
+audit.tables(_metadata)
 sa.Table(
     "tally",
     _metadata,
@@ -148,8 +149,8 @@ class Follower:
             service="follower",
             title="Follower",
             description="Adds numbers up.",
-            routers=[parked.router(database, self.consumer, "follower")],
-            access=parked.ROUTES,
+            routers=[parked.router(database, self.consumer, "follower"), audit.router(database)],
+            access=parked.ROUTES | audit.ROUTES,
             verifier=Verifier(KeySet(str(producer.issuer.jwks)), audience=AUDIENCE),
         )
         self._issuer = producer.issuer

@@ -3,7 +3,7 @@
 A `team` sees and moves its own visits only; everybody is limited to the areas of their token.
 """
 
-from shared import outbox, parked
+from shared import audit, outbox, parked
 from shared.http import Access
 
 _OFFICES = frozenset({"office", "supervisor", "district", "system", "admin"})
@@ -29,4 +29,5 @@ ACCESS: Access = {
     ("GET", "/v1/hands/totals"): frozenset({"supervisor", "district", "system", "admin"}),
     **outbox.ROUTES,
     **parked.ROUTES,
+    **audit.ROUTES,
 }

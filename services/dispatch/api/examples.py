@@ -11,7 +11,7 @@ from services.dispatch.domain.errors import (
     VisitNotYours,
     VisitPlanned,
 )
-from shared import outbox, parked
+from shared import audit, outbox, parked
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROUNDS
 from shared.errors import IdReused
@@ -541,4 +541,5 @@ EXAMPLES: Examples = {
     ),
     **outbox.examples(HANDS, "lastmetre.dispatch.hands_changed.v1", ANNOUNCED),
     **parked.examples("dispatch", ROUNDS, "lastmetre.registry.areas_changed.v1", SET_ASIDE),
+    **audit.examples(),
 }

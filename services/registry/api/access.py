@@ -1,6 +1,6 @@
 """Who may use which route of registry."""
 
-from shared import outbox, parked
+from shared import audit, outbox, parked
 from shared.http import Access
 
 EVERYBODY = {"site", "team", "office", "supervisor", "district", "system", "admin"}
@@ -43,4 +43,5 @@ ACCESS: Access = {
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): {"office", "district", "system", "admin"},
     **outbox.ROUTES,
     **parked.ROUTES,
+    **audit.ROUTES,
 }

@@ -112,7 +112,6 @@ def router(wiring: Wiring) -> APIRouter:
             caller,
             document=asked.id_document.checked() if asked.id_document else None,
             phone=asked.phone or "",
-            now=datetime.now(UTC),
         )
         phones = lookup.sees_phones(caller)
         return json_reply(ResidentPage([shown(resident, phones=phones) for resident in found]))
@@ -127,7 +126,7 @@ def router(wiring: Wiring) -> APIRouter:
         asked = decode_one(await read_body(request), Wanted)
         now = datetime.now(UTC)
         found, names = await wiring.database.transact(
-            lookup.contacts, wiring.vault, caller, asked.ids, now
+            lookup.contacts, wiring.vault, caller, asked.ids
         )
         whole = lookup.sees_contacts(caller)
         return json_reply(

@@ -75,16 +75,14 @@ def router(wiring: Wiring) -> APIRouter:
         if given.into == resident_id:
             raise BadInput.at("into", "must be another resident than the one of the path")
         asked = Merge(given.id, resident_id, given.into, caller.sub, datetime.now(UTC))
-        made = await wiring.database.transact(
-            merging.merge, wiring.vault, asked, covers=caller.covers
-        )
+        made = await wiring.database.transact(merging.merge, wiring.vault, asked, caller)
         return json_reply(_shown(made))
 
     @routes.post("/v1/merges/{merge_id}:undo", responses=openapi_reply(MergeOut))
     async def post_undo(merge_id: UUID, caller: CallerDep) -> Response:
         """Undo a merge: what named either record is its own again, unless its round is sealed."""
         undone = await wiring.database.transact(
-            merging.undo, wiring.vault, merge_id, caller.sub, caller.covers, datetime.now(UTC)
+            merging.undo, wiring.vault, merge_id, caller, datetime.now(UTC)
         )
         return json_reply(_shown(undone))
 

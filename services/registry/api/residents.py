@@ -232,7 +232,7 @@ def _writing(routes: APIRouter, wiring: Wiring) -> None:
         # Shown also to those whose area they have just left: it is what was sent. Where the record
         # was merged, it is the kept one that changed.
         changed = await wiring.database.transact(
-            lookup.changed, wiring.vault, caller, answer.id or resident_id, datetime.now(UTC)
+            lookup.changed, wiring.vault, caller, answer.id or resident_id
         )
         return json_reply(shown(changed, phones=lookup.sees_phones(caller)))
 
@@ -241,9 +241,7 @@ def _reading(routes: APIRouter, wiring: Wiring) -> None:
     @routes.get("/v1/residents/{resident_id}", responses=openapi_reply(ResidentOut))
     async def get_resident(resident_id: UUID, caller: CallerDep) -> Response:
         """Read one resident who lives within the caller's areas; who is shown a phone is noted."""
-        found = await wiring.database.transact(
-            lookup.read, wiring.vault, caller, resident_id, datetime.now(UTC)
-        )
+        found = await wiring.database.transact(lookup.read, wiring.vault, caller, resident_id)
         return json_reply(shown(found, phones=lookup.sees_phones(caller)))
 
     @routes.get("/v1/residents", responses=openapi_reply(ResidentPage))

@@ -1,7 +1,6 @@
 """People are looked up: by id, by list, by document or phone, for a worklist. Looking is noted."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -12,13 +11,12 @@ from services.registry.domain.residents import Resident
 from services.registry.store import residents as store
 from services.registry.store import results, rounds
 from services.registry.vault import Vault
+from shared import audit
 from shared.auth import Caller
 from shared.database import Transaction
 
 
-async def read(
-    tx: Transaction, vault: Vault, caller: Caller, resident: UUID, now: datetime
-) -> Resident:
+async def read(tx: Transaction, vault: Vault, caller: Caller, resident: UUID) -> Resident:
     """Load a resident within the caller's areas; whoever is shown the phone is noted (R20).
 
     Raises:
@@ -28,7 +26,7 @@ async def read(
     for found in await store.find(tx, vault, [resident]):
         if caller.covers(found.community):
             if sees_phones(caller):
-                await store.note(tx, caller.sub, "read", [resident], now)
+                await audit.record(tx, caller, "read", [resident])
             return found
     raise ResidentUnknown("id: no such resident in the caller's areas")
 
@@ -44,13 +42,11 @@ async def must_know(tx: Transaction, caller: Caller, resident: UUID) -> None:
         raise ResidentUnknown("id: no such resident in the caller's areas")
 
 
-async def changed(
-    tx: Transaction, vault: Vault, caller: Caller, resident: UUID, now: datetime
-) -> Resident:
+async def changed(tx: Transaction, vault: Vault, caller: Caller, resident: UUID) -> Resident:
     """Load a resident whom the caller has just changed, also out of their areas."""
     (found,) = await store.find(tx, vault, [resident])
     if sees_phones(caller):
-        await store.note(tx, caller.sub, "read", [resident], now)
+        await audit.record(tx, caller, "read", [resident])
     return found
 
 
@@ -79,7 +75,6 @@ async def search(
     *,
     document: Document | None,
     phone: str,
-    now: datetime,
 ) -> list[Resident]:
     """Find residents within the caller's areas by document or phone, and note who looked (R20).
 
@@ -93,12 +88,12 @@ async def search(
         ids = await store.by_phone(tx, caller.area_patterns, phone)
     found = [r for r in await store.find(tx, vault, ids) if caller.covers(r.community)]
     did = "search by document" if document else "search by phone"
-    await store.note(tx, caller.sub, did, [resident.id for resident in found], now)
+    await audit.record(tx, caller, did, [resident.id for resident in found])
     return found
 
 
 async def contacts(
-    tx: Transaction, vault: Vault, caller: Caller, ids: Sequence[UUID], now: datetime
+    tx: Transaction, vault: Vault, caller: Caller, ids: Sequence[UUID]
 ) -> tuple[dict[UUID, Resident], dict[str, str]]:
     """Load contacts within the caller's areas, with names of communities, and note who asked.
 
@@ -114,8 +109,8 @@ async def contacts(
         and caller.covers((resident := standing[record.merged_into or asked]).community)
     }
     did = "contacts" if sees_contacts(caller) else "masked contacts"
-    await store.note(tx, caller.sub, did, list(found), now)
     areas = await rounds.areas(tx, sorted({resident.community for resident in found.values()}))
+    await audit.record(tx, caller, did, found)
     return found, {area.code: area.name for area in areas}
 
 

@@ -19,6 +19,8 @@ from services.registry.flow.residents import take_in
 from services.registry.flow.settle import announce
 from services.registry.store import account, locks, merging, residents, rounds
 from services.registry.vault import Vault
+from shared import audit
+from shared.auth import Caller
 from shared.database import Transaction
 from shared.errors import IdReused
 
@@ -53,23 +55,21 @@ class _Pair:
         return time_where(there, now)
 
 
-async def merge(
-    tx: Transaction, vault: Vault, asked: Merge, covers: Callable[[str], bool]
-) -> Merge:
+async def merge(tx: Transaction, vault: Vault, asked: Merge, caller: Caller) -> Merge:
     """Let one record absorb another. The same merge again is answered as it is on file (R19).
 
     Args:
         tx: the transaction
         vault: opens identity numbers
         asked: who is merged into whom, by whom and when
-        covers: says whether the caller answers for a community; it has to be both of theirs
+        caller: who asks; they have to answer for the communities of both
 
     Raises:
         ResidentUnknown, CannotMerge
         IdReused: the id is another merge's.
 
     """
-    pair = await _take(tx, vault, asked, covers)
+    pair = await _take(tx, vault, asked, caller.covers)
     if known := await merging.find(tx, asked.id):
         return _repeated(known, asked)
     has_absorbed = await merging.has_absorbed(tx, asked.absorbed)
@@ -88,18 +88,13 @@ async def merge(
     )
     if not await merging.add(tx, made):
         raise IdReused("id: another merge has it")
-    await residents.note(tx, asked.merged_by, "merge", pair.ids, asked.merged_at)
     await _settle(tx, vault, pair, absorbed, kept.judged(at), asked.merged_at)
+    await audit.record(tx, caller, "merge", pair.ids)
     return made
 
 
 async def undo(
-    tx: Transaction,
-    vault: Vault,
-    merge_id: UUID,
-    who: str,
-    covers: Callable[[str], bool],
-    now: datetime,
+    tx: Transaction, vault: Vault, merge_id: UUID, caller: Caller, now: datetime
 ) -> Merge:
     """Undo a merge: facts that named the absorbed record are its own again, later ones too.
 
@@ -111,7 +106,7 @@ async def undo(
     """
     named = await _find(tx, merge_id)
     try:
-        pair = await _take(tx, vault, named, covers)
+        pair = await _take(tx, vault, named, caller.covers)
     except ResidentUnknown:
         raise MergeUnknown("id: no such merge in the caller's areas") from None
     found = await _find(tx, merge_id)  # behind the lock of both
@@ -122,11 +117,11 @@ async def undo(
     await _enter(tx, pair)
     await merging.put_back(tx, pair.unsealed, absorbed.id, kept.id)
     await merging.revive(tx, found.revived_in(pair.closed), absorbed.id)
-    undone = found.undo(who, now)
+    undone = found.undo(caller.sub, now)
     await merging.save(tx, undone)
-    await residents.note(tx, who, "undo merge", pair.ids, now)
     absorbed = absorbed.judged(pair.time(absorbed, now))
     await _settle(tx, vault, pair, absorbed, kept.judged(pair.time(kept, now)), now)
+    await audit.record(tx, caller, "undo merge", pair.ids)
     return undone
 
 

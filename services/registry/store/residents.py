@@ -263,13 +263,6 @@ async def leave_behind(tx: Transaction, left: Sequence[Resident]) -> None:
     )
 
 
-async def note(tx: Transaction, who: str, did: str, found: Sequence[UUID], now: datetime) -> None:
-    """Note in the audit who looked whom up (R20)."""
-    await tx.do(
-        "INSERT INTO audit (at, who, did, found) VALUES ($1, $2, $3, $4)", now, who, did, found
-    )
-
-
 async def _save_needs(tx: Transaction, residents: Sequence[Resident]) -> None:
     if not residents:
         return

@@ -1,6 +1,6 @@
 """Who may use what: role by route."""
 
-from shared import parked
+from shared import audit, parked
 from shared.http import Access
 
 _READERS = {"office", "supervisor", "district", "system", "admin"}
@@ -13,4 +13,5 @@ ACCESS: Access = {
     ("GET", "/v1/rebuild"): _OPERATORS,
     ("POST", "/v1/rebuild"): {"admin"},
     **parked.ROUTES,
+    **audit.ROUTES,
 }

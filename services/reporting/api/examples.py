@@ -1,7 +1,7 @@
 """An example of every route of reporting."""
 
 from services.reporting.domain.generations import RebuildRunning
-from shared import parked
+from shared import audit, parked
 from shared.contracts.registry import ROUNDS
 from shared.errors import RoundUnknown
 from shared.examples import Example, Examples
@@ -200,4 +200,5 @@ EXAMPLES: Examples = {
         },
     ),
     **parked.examples("reporting", ROUNDS, "lastmetre.registry.areas_changed.v1", SET_ASIDE),
+    **audit.examples(),
 }

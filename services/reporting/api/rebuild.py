@@ -9,6 +9,7 @@ from services.reporting.api.answers import Answer
 from services.reporting.flow import rebuild
 from services.reporting.flow.rebuild import Progress
 from services.reporting.wiring import Wiring
+from shared.auth import CallerDep
 
 
 class GenerationAnswer(Answer):
@@ -42,9 +43,9 @@ def router(wiring: Wiring) -> APIRouter:
             return RebuildAnswer(generations=list(map(_answer, await rebuild.progress(tx))))
 
     @routes.post("/v1/rebuild", status_code=202)
-    async def post_rebuild() -> GenerationAnswer:
+    async def post_rebuild(caller: CallerDep) -> GenerationAnswer:
         """Build all counters anew beside the old ones; they are swapped once they are level."""
-        return _answer(await wiring.database.transact(rebuild.begin))
+        return _answer(await wiring.database.transact(rebuild.begin, caller))
 
     return routes
 

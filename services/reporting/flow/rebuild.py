@@ -11,6 +11,8 @@ import structlog
 
 from services.reporting.domain.generations import Generation, Place
 from services.reporting.store import freshness, generations, parked
+from shared import audit
+from shared.auth import Caller
 from shared.consumer import Consumer
 from shared.database import Database, Transaction
 
@@ -31,14 +33,16 @@ class Progress:
     target: int
 
 
-async def begin(tx: Transaction) -> Progress:
+async def begin(tx: Transaction, caller: Caller) -> Progress:
     """Begin a rebuild; a worker will take it up.
 
     Raises:
         RebuildRunning: one is under way.
 
     """
-    return await _progress(tx, await generations.begin(tx))
+    begun = await _progress(tx, await generations.begin(tx))
+    await audit.record(tx, caller, "rebuild", generation=begun.generation.id)
+    return begun
 
 
 async def progress(tx: Transaction) -> list[Progress]:
