@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-kafka kafka lint format lock
+.PHONY: help install demo test test-long chaos test-kafka kafka lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(INSTALLED) ## run the whole test suite on embedded servers; ARGS= for py
 
 test-long: $(INSTALLED) ## play a hundred thousand random days against the account; hours
 	@$(RUN)/python -m pytest -n auto tests/whole tests/registry/test_account.py --hypothesis-profile=long $(ARGS)
+
+chaos: $(INSTALLED) ## kill everything at random while results come in; ARGS="--broker apache --kills 100"
+	@$(RUN)/python -m tests.chaos $(ARGS)
 
 test-kafka: $(INSTALLED) $(FETCHED) ## run journeys and faults on Apache Kafka; needs Java 17, and Maven once
 	@$(RUN)/python -m pytest tests/kafka $(ARGS)

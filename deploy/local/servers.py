@@ -71,11 +71,12 @@ _CARELESS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Server:
     """A running child with a log.
 
-    `name` is for people; `stop_signal` is what makes it stop in good order.
+    `name` is for people; `stop_signal` is what makes it stop in good order. `process` is the one
+    that was started last.
     """
 
     name: str
@@ -109,11 +110,25 @@ class Server:
             self.process.wait()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Postgres(Server):
     """A running PostgreSQL, reached through a Unix socket in `socket_folder`."""
 
     socket_folder: Path
+    launcher: Callable[[], subprocess.Popen[bytes]]
+
+    def start_again(self, *, patience: float = 120.0) -> None:
+        """Start it on the same data and socket after it has ended, however it ended.
+
+        The caller guarantees that the last of its processes is gone: the children of one that was
+        killed outlive it by a moment.
+
+        Raises:
+            ServerError: it does not start.
+
+        """
+        self.process = self.launcher()
+        await_ready(self, self.ping, patience)
 
     def url(self, database: str) -> str:
         """The database as an SQLAlchemy URL."""
@@ -132,7 +147,7 @@ class Postgres(Server):
         run_apart(create_databases(self.url("postgres"), names))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Broker(Server):
     """A running broker that speaks Kafka. The embedded one forgets everything when it stops."""
 
@@ -236,25 +251,28 @@ def postgres(
         inherited = (*keep_open, runtime.descriptor)
         if not (data / "PG_VERSION").exists():
             _make_cluster(binaries, data, account, log, inherited)
-        # Whoever wrote it is dead, or we would not have the folder; PostgreSQL could only guess,
-        # and would refuse to start if the pid belongs to somebody else by now.
-        (data / "postmaster.pid").unlink(missing_ok=True)
         settings = {**_SETTINGS, **({} if durable else _CARELESS)}
         # Fast shutdown leaves a clean cluster; an immediate one is enough where nothing is kept.
         stop_signal = signal.SIGINT if durable else signal.SIGQUIT
-        process = launch(
-            [
-                str(binaries / "postgres"),
-                *("-D", lifeline.DATA, "-k", str(sockets)),
-                *(word for item in settings.items() for word in ("-c", "=".join(item))),
-            ],
-            data=data,
-            account=account,
-            stop_signal=stop_signal,
-            log=log,
-            inherited=inherited,
-        )
-        server = Postgres("PostgreSQL", process, log, stop_signal, sockets)
+
+        def start() -> subprocess.Popen[bytes]:
+            # Whoever wrote it is dead, or we would not have the folder; PostgreSQL could only
+            # guess, and would refuse to start if the pid belongs to somebody else by now.
+            (data / "postmaster.pid").unlink(missing_ok=True)
+            return launch(
+                [
+                    str(binaries / "postgres"),
+                    *("-D", lifeline.DATA, "-k", str(sockets)),
+                    *(word for item in settings.items() for word in ("-c", "=".join(item))),
+                ],
+                data=data,
+                account=account,
+                stop_signal=stop_signal,
+                log=log,
+                inherited=inherited,
+            )
+
+        server = Postgres("PostgreSQL", start(), log, stop_signal, sockets, start)
         try:
             await_ready(server, server.ping, patience)
             yield server
