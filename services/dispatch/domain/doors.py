@@ -76,10 +76,14 @@ def finish(
 def cancel(person: Person, visit: Visit, owner: str, scene: Scene) -> Step:
     """Call a visit off. The person is still missing, so the office answers for the next step.
 
+    Called off by an office already, it stays as it is: whoever lost the answer asks again.
+
     Raises:
-        VisitNotOpen: it is over already.
+        VisitNotOpen: it is over for another reason.
 
     """
+    if visit.reason == "by_office":
+        return Step(person, person)
     visit.require_open()
     step = Step(person, person).put(visit.cancelled("by_office", scene.now), current=False)
     if person.in_case:

@@ -90,11 +90,11 @@ async def finish_visit(
 
 
 async def cancel_visit(tx: Transaction, visit_id: UUID, caller: Caller, *, policy: Policy) -> Visit:
-    """Call a visit off; the office answers for the next step.
+    """Call a visit off; the office answers for the next step. Asked again, it is off already.
 
     Raises:
         NotFound: no such visit within the caller's areas.
-        Conflict: it is over already.
+        Conflict: it is over for another reason.
 
     """
     visit = await visit_for(tx, visit_id, caller)
