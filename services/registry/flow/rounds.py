@@ -125,16 +125,18 @@ async def seal_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
 
 
 async def tick(tx: Transaction, round_id: UUID, clock_at: datetime) -> Round:
-    """Move a manual clock on; dispatch ends what is due by then.
+    """Move a manual clock on; dispatch ends what is due by then. The same tick again is no news.
 
     Raises:
         RoundUnknown, ClockRunsForward
 
     """
     await locks.own_round(tx, round_id)
-    ticked = (await rounds.load(tx, round_id)).tick(clock_at)
-    await rounds.save(tx, ticked)
-    announce(tx, [messages.round_ticked(ticked)])
+    before = await rounds.load(tx, round_id)
+    ticked = before.tick(clock_at)
+    if ticked != before:
+        await rounds.save(tx, ticked)
+        announce(tx, [messages.round_ticked(ticked)])
     return ticked
 
 
