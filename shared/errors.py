@@ -4,7 +4,9 @@
 
     LastmetreError              anything we raise ourselves; every one can be told as a problem
     ├── TransientError          tried again: deadlock, connection lost, timeout      503
-    │   └── Unavailable         a server we rely on does not answer                  503
+    │   ├── Unavailable         a server we rely on does not answer                  503
+    │   └── Overloaded          more is asked of this process than it takes on       503
+    │       └── TooManyRequests a caller asks for more than their share              429
     └── PermanentError          trying again cannot help; a consumer parks the event 500
         └── ProblemError        the asker did something we refuse; told to them
             ├── BadInput        422   a value breaks a rule
@@ -24,6 +26,7 @@ A service adds leaves of its own, each with a slug, title, cause and cure. Messa
 go to askers and logs: they name fields and rules, never a value (R20).
 """
 
+import random
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -138,6 +141,30 @@ class Unavailable(TransientError):
     cure = "Wait for `/readyz` to answer 200, then send the same request again."
 
     retry_after = 5
+
+
+class Overloaded(TransientError):
+    """More is asked of this process than it takes on. Nothing of the request was done."""
+
+    slug = "overloaded"
+    title = "Too much is asked for at this moment"
+    cause = "All places for work are taken. Nothing of the request was done, its body is not kept."
+    cure = "Send the same request with the same ids again after `Retry-After` seconds."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`Retry-After`, not the same for all: else they come again together."""
+        return {"Retry-After": str(random.randint(1, 3))}  # noqa: S311 - spreads, guards nothing
+
+
+class TooManyRequests(Overloaded):
+    """While others wait, one caller holds half of the places for work."""
+
+    slug = "too-many-requests"
+    title = "Too many requests of this caller at a time"
+    status = 429
+    cause = "Others are waiting, and half of all places are taken by requests with this `sub`."
+    cure = "Send fewer at a time; this one again after `Retry-After` seconds."
 
 
 class PermanentError(LastmetreError):

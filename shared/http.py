@@ -31,6 +31,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.admission import BULK, SINGLE, SYSTEM, Admission, Bodies, Limits, Turn
 from shared.auth import CALLER, ROLES, Caller, Verifier
 from shared.bodies import BODY_LIMIT, NUL_RULE, encode, json_reply
 from shared.errors import (
@@ -39,6 +40,7 @@ from shared.errors import (
     Forbidden,
     LastmetreError,
     NotFound,
+    Overloaded,
     TooLarge,
     Unauthorised,
     Unavailable,
@@ -66,12 +68,18 @@ CHECK_SECONDS = 2.0
 
 REQUEST_ID = "x-request-id"
 
+SINGLE_LIMIT = 1024 * 1024
+"""Bytes of the body of a request that is not a batch."""
+
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _PARAMETER = re.compile(r"\{[^}]*\}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ANSWER = 499
 """As nginx has it: the asker went away before there was an answer."""
 _SERVER_ERROR = 500
+_READING = frozenset({"GET", "HEAD"})
+_OWN = frozenset({"system", "admin"})
+"""Roles of routes that nobody but our own services and operators may use."""
 _DOCS = "/docs"
 _DOCS_FILES = "/static-offline-docs"
 _log = structlog.get_logger(__name__)
@@ -154,6 +162,7 @@ def create_app(
     ops: Ops | None = None,
     mounts: Mapping[str, ASGIApp] | None = None,
     body_limit: int = BODY_LIMIT,
+    limits: Limits | None = None,
 ) -> FastAPI:
     """Put a service's routes behind the front door.
 
@@ -169,7 +178,8 @@ def create_app(
         lifespan: opens what the service needs; it may add checks to `app.state.ops`
         ops: health of the process, kept at `app.state.ops`
         mounts: further applications by path, such as static files
-        body_limit: bytes of any request body
+        body_limit: bytes of any request body; single requests have a lower one, `SINGLE_LIMIT`
+        limits: how much the process takes on at a time
 
     Raises:
         AccessError: the table misses a route, names one that is not there, or an unknown role
@@ -197,7 +207,12 @@ def create_app(
     doors = _Doors(paths(app.routes), {**dict.fromkeys(own, PUBLIC), **access})
     app.openapi = lambda: _documented(app, access, examples or {})  # type: ignore[method-assign]
     app.add_middleware(
-        _FrontDoor, service=service, doors=doors, verifier=verifier, limit=body_limit
+        _FrontDoor,
+        service=service,
+        doors=doors,
+        verifier=verifier,
+        admission=Admission(service, limits or Limits()),
+        limit=body_limit,
     )
     return app
 
@@ -235,6 +250,11 @@ class _Door(NamedTuple):
     """In the order of the router."""
     via_get: bool = False
     """HEAD, for a route that knows GET only."""
+
+    @property
+    def bulk(self) -> bool:
+        """Takes many rows at a time."""
+        return self.template.endswith(":batch")
 
 
 class _Doors:
@@ -323,14 +343,23 @@ class _FrontDoor:
         service: name in metrics
         doors: the routes and their roles
         verifier: of bearer tokens
+        admission: how much is taken on
         limit: bytes of a body
 
     """
 
     def __init__(
-        self, app: ASGIApp, *, service: str, doors: _Doors, verifier: Verifier, limit: int
+        self,
+        app: ASGIApp,
+        *,
+        service: str,
+        doors: _Doors,
+        verifier: Verifier,
+        admission: Admission,
+        limit: int,
     ) -> None:
         self._app = app
+        self._admission = admission
         self._service = service
         self._doors = doors
         self._verifier = verifier
@@ -359,9 +388,9 @@ class _FrontDoor:
             _check_text(scope)
             door = self._doors.find(scope["method"], scope["path"])
             if PUBLIC.isdisjoint(door.roles):
-                scope[CALLER] = await self._admit(headers, door)
-            counted = self._counted(headers, receive)
-            await self._app(_as_get(scope, door), counted, visit.send)
+                caller = scope[CALLER] = await self._admit(headers, door)
+                receive = await self._take_on(visit, door, caller, receive)
+            await self._app(_as_get(scope, door), receive, visit.send)
         except asyncio.CancelledError:
             # The drain is over. Who is still waiting may ask another process.
             if not visit.status:
@@ -371,6 +400,7 @@ class _FrontDoor:
         except ClientDisconnect:
             _log.debug("client_gone", route=door.template)
         except LastmetreError as error:
+            visit.refused = isinstance(error, Overloaded)
             await visit.answer(problem_response(error), scope, receive)
         except Exception as error:
             _log_failure(error)
@@ -379,8 +409,8 @@ class _FrontDoor:
                 raise
             await visit.answer(problem_response(LastmetreError()), scope, receive)
         finally:
-            status = visit.status or _NO_ANSWER
-            self._measure(scope["method"], door, status, time.perf_counter() - started)
+            visit.leave()
+            self._measure(scope["method"], door, visit, time.perf_counter() - started)
 
     async def _admit(self, headers: Mapping[bytes, bytes], door: _Door) -> Caller:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -392,16 +422,22 @@ class _FrontDoor:
             raise Forbidden(f"one of these roles is needed: {', '.join(roles)}", roles=roles)
         return caller
 
-    def _counted(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        """Stop reading a body at the limit, whether or not it announced its length."""
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limit:
-            raise TooLarge(f"the body is larger than {self._limit} bytes", limit=self._limit)
-        if b"content-length" in headers or b"transfer-encoding" not in headers:
-            return receive
-        return _Counted(receive, self._limit)
+    async def _take_on(
+        self, visit: "_Visit", door: _Door, caller: Caller, receive: Receive
+    ) -> Receive:
+        """Read the body and wait for a turn; refused where there is no room for it."""
+        lane = self._admission.lane(_lane(visit.scope["method"], door, caller))
+        lane.arrive(caller.sub)
+        headers = dict(visit.scope["headers"])
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            receive = visit.body = _Body(receive, self._admission.bodies)
+            limit = self._limit if door.bulk else min(self._limit, SINGLE_LIMIT)
+            await visit.body.read(headers.get(b"content-length", b""), limit)
+        visit.turn = await lane.turn(caller.sub)
+        return receive
 
-    def _measure(self, method: str, door: _Door, status: int, seconds: float) -> None:
+    def _measure(self, method: str, door: _Door, visit: "_Visit", seconds: float) -> None:
+        status = visit.status or _NO_ANSWER
         known = method if method in _METHODS else "other"
         key = (known, door.template, status)
         seen = self._seen.get(key)
@@ -409,7 +445,8 @@ class _FrontDoor:
             seen = HTTP_SECONDS.labels(self._service, known, door.template, str(status))
             self._seen[key] = seen
         seen.observe(seconds)
-        log = self._log.error if status >= _SERVER_ERROR else self._log.debug
+        failed = status >= _SERVER_ERROR and not visit.refused
+        log = self._log.error if failed else self._log.debug
         log("http_request", method=known, route=door.template, status=status, seconds=seconds)
 
 
@@ -426,20 +463,67 @@ def _as_get(scope: Scope, door: _Door) -> Scope:
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" and door.via_get else scope
 
 
-class _Counted:
-    """Reads a body of unknown length up to a limit."""
+def _lane(method: str, door: _Door, caller: Caller) -> str:
+    if door.bulk:
+        return BULK
+    # What our own services follow each other by goes on when everybody else has to wait. Their
+    # writes do not: other systems send single results under the same role.
+    own = door.roles <= _OWN or (method in _READING and caller.has("system"))
+    return SYSTEM if own else SINGLE
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+
+class _Body:
+    """A request's body, read before its turn comes, and handed on in one piece."""
+
+    def __init__(self, receive: Receive, bodies: Bodies) -> None:
         self._receive = receive
-        self._left = limit
-        self._limit = limit
+        self._bodies = bodies
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._given = False
+
+    async def read(self, announced: bytes, limit: int) -> None:
+        """Read it to its end; stop at the limit, whether or not it announced its length.
+
+        Raises:
+            TooLarge: over the limit
+            Overloaded: there is no room for it in memory
+            ClientDisconnect: the sender went away
+
+        """
+        if announced.isdigit():
+            _check_size(int(announced), limit)
+            self._bodies.fits(int(announced))
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            _check_size(self._held + len(chunk), limit)
+            self._bodies.hold(len(chunk))
+            self._held += len(chunk)
+            self._chunks.append(chunk)
+            more = message.get("more_body", False)
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise TooLarge(f"the body is larger than {self._limit} bytes", limit=self._limit)
-        return message
+        """Hand it on; after it, wait for the end as anybody does."""
+        if self._given:
+            return await self._receive()
+        self._given = True
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    def drop(self) -> None:
+        """Let go of it."""
+        self._chunks.clear()
+        self._bodies.drop(self._held)
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"the body is larger than {limit} bytes", limit=limit)
 
 
 class _Visit:
@@ -448,18 +532,33 @@ class _Visit:
     def __init__(self, request_id: str, scope: Scope, send: Send) -> None:
         self.request_id = request_id
         self.status = 0
-        self._scope = scope
+        self.refused = False
+        self.scope = scope
+        self.turn: Turn | None = None
+        self.body: _Body | None = None
         self._send = send
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             identified = [*message["headers"], (b"x-request-id", self.request_id.encode())]
-            message["headers"] = guarded(identified, self._scope)
+            message["headers"] = guarded(identified, self.scope)
+            # The work is done, or goes on page by page: who reads slowly holds nobody up.
+            self._end_turn()
         await self._send(message)
 
     async def answer(self, response: Response, scope: Scope, receive: Receive) -> None:
         await response(scope, receive, self.send)
+
+    def leave(self) -> None:
+        """Give back what it still holds."""
+        self._end_turn()
+        if self.body is not None:
+            self.body.drop()
+
+    def _end_turn(self) -> None:
+        if self.turn is not None:
+            self.turn.end()
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

@@ -23,7 +23,9 @@ from shared.errors import (
     Forbidden,
     LastmetreError,
     NotFound,
+    Overloaded,
     TooLarge,
+    TooManyRequests,
     TransientError,
     Unauthorised,
     Unavailable,
@@ -182,7 +184,7 @@ def _usual(operation: Mapping[str, Any]) -> Iterator[type[LastmetreError]]:
     """Tell which problems follow from what an operation is and takes."""
     yield from (BadInput, LastmetreError, TransientError, Unavailable)
     if "security" in operation:
-        yield from (Unauthorised, Forbidden)
+        yield from (Unauthorised, Forbidden, Overloaded, TooManyRequests)
     parameters = operation.get("parameters", ())
     if any(parameter["in"] == "path" for parameter in parameters):
         yield NotFound

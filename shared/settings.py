@@ -86,7 +86,21 @@ class ServiceSettings(BaseModel):
     registry_url: str = Field("http://127.0.0.1:8001", description="where registry answers")
     dispatch_url: str = Field("http://127.0.0.1:8002", description="where dispatch answers")
     database_pool: int = Field(
-        8, ge=1, description="connections a process may hold to its database"
+        8,
+        ge=1,
+        description="connections a process may hold to its database; requests in work are fewer: "
+        "a quarter for batches, a quarter for our own services, the rest but one for all others",
+    )
+    waiting_requests: int = Field(
+        64,
+        ge=0,
+        description="requests that may wait in a process; of batches a sixteenth",
+    )
+    waiting_seconds: float = Field(
+        0.5, gt=0, description="how long a request may wait for its turn before it is refused"
+    )
+    bodies_megabytes: int = Field(
+        64, ge=1, description="memory for the bodies of requests that a process has in hand"
     )
     drain_seconds: float = Field(
         10, ge=0, description="time a process has to finish its work when asked to stop"

@@ -25,6 +25,20 @@ HTTP_SECONDS = Histogram(
 )
 """Rate, errors and duration of every route; `route` is its template."""
 
+HTTP_REFUSED = Counter(
+    "lastmetre_http_refused_total",
+    "Requests refused because of load, before anything of them was done.",
+    ["service", "reason"],
+)
+"""`reason`: `queue` and `late` are work, `memory` is bodies, `caller` is one with too many."""
+
+HTTP_IN_WORK = Gauge(
+    "lastmetre_http_in_work", "Requests that are being worked on.", ["service", "lane"]
+)
+HTTP_WAITING = Gauge(
+    "lastmetre_http_waiting", "Requests that wait for their turn.", ["service", "lane"]
+)
+
 OUTBOX_UNPUBLISHED = Gauge(
     "lastmetre_outbox_unpublished",
     "Records in the outbox that the relay has not published yet.",

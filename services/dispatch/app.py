@@ -13,6 +13,7 @@ from services.dispatch.api.examples import EXAMPLES
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import NO_TRANSPORTS, TOPICS, wire
 from shared import audit, http, outbox, parked
+from shared.admission import Limits
 from shared.auth import KeySet, Verifier
 
 DESCRIPTION = """
@@ -51,6 +52,7 @@ def create_app(
         ],
         access=ACCESS,
         examples=EXAMPLES,
+        limits=Limits.of(settings),
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

@@ -23,6 +23,7 @@ from services.registry.api.examples import EXAMPLES
 from services.registry.settings import Settings
 from services.registry.wiring import TOPICS, wire
 from shared import audit, outbox, parked
+from shared.admission import Limits
 from shared.auth import KeySet, Verifier
 from shared.http import create_app as front_door
 
@@ -66,6 +67,7 @@ def create_app(
         ],
         access=ACCESS,
         examples=EXAMPLES,
+        limits=Limits.of(settings),
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

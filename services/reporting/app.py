@@ -13,6 +13,7 @@ from services.reporting.settings import Settings
 from services.reporting.wiring import wire
 from services.reporting.worker import HANDLERS
 from shared import audit, http, parked
+from shared.admission import Limits
 from shared.auth import KeySet, Verifier
 
 DESCRIPTION = """
@@ -53,6 +54,7 @@ def create_app(
         ],
         access=ACCESS,
         examples=EXAMPLES,
+        limits=Limits.of(settings),
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

@@ -59,7 +59,10 @@ def registry() -> Registry:
 @pytest.fixture
 def dispatch_settings(database_url: DatabaseUrl, issuer: Issuer) -> Settings:
     return Settings(
-        jwks=str(issuer.jwks), database_url=database_url("dispatch"), kafka_bootstrap=""
+        jwks=str(issuer.jwks),
+        database_url=database_url("dispatch"),
+        kafka_bootstrap="",
+        waiting_seconds=60,
     )
 
 

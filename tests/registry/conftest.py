@@ -53,6 +53,7 @@ async def town(
     settings = Settings(
         jwks=str(issuer.jwks), service_token_file=token, kafka_bootstrap="",
         database_url=database_url("registry"), keys_file=keys_file,
+        database_pool=32, waiting_seconds=60, waiting_requests=1000,
     )  # fmt: skip
     app = registry_app.create_app(settings, transports={"dispatch": whole.Switch()})
     async with (

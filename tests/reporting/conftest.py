@@ -106,6 +106,7 @@ async def desk(world: World, database_url: DatabaseUrl, issuer: Issuer) -> Async
         service_token_file=None,
         kafka_bootstrap="",
         database_url=database_url("reporting"),
+        waiting_seconds=60,
     )
     app = create_app(
         settings,

@@ -265,6 +265,10 @@ class Ground:
             "jwks": str(self.issuer.jwks),
             "service_token_file": self.token_file,
             "kafka_bootstrap": "",
+            # Whoever asks is taken on, also many at once: overload has tests of its own.
+            "database_pool": 32,
+            "waiting_seconds": 60,
+            "waiting_requests": 1000,
         }
         urls = self.databases
         switches = {name: Switch() for name in ("registry", "dispatch")}
