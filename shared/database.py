@@ -41,6 +41,9 @@ TRANSIENT = (
     asyncpg.LockNotAvailableError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    # What asyncpg says of a connection on which the server spoke out of turn: a backend does that
+    # leaves because another one crashed, and it closes the connection only a moment later.
+    asyncpg.InternalClientError,
     exc.TimeoutError,
 )
 """Faults of the moment: the server restarts or is a standby now, the disk is full, the pool is
@@ -243,6 +246,9 @@ class Database:
                 raw = await _raw(connection)
                 try:
                     yield connection
+                except asyncpg.InternalClientError:
+                    raw.terminate()  # it makes no more sense, and nobody else may find it so
+                    raise
                 finally:
                     if not raw.is_closed() and raw.is_in_transaction():
                         # Its rollback was cut short; nobody else may find it so.

@@ -4,8 +4,12 @@ Everything here happens on a real server, also its faults.
 """
 
 import asyncio
+import struct
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -54,6 +58,40 @@ async def end_sessions(database: Database, application: str) -> None:
             application,
         )
     assert ended == 1
+
+
+SOCKET = ".s.PGSQL.5432"
+
+
+def message(kind: bytes, severity: str, code: str) -> bytes:
+    """Build what the server says unasked: a notice (N) or an error (E)."""
+    words = f"S{severity}\0V{severity}\0C{code}\0Mas another server process crashed\0\0".encode()
+    return kind + struct.pack(">i", len(words) + 4) + words
+
+
+LAST_WORDS = message(b"N", "WARNING", "57P02") + message(b"E", "FATAL", "57P02")
+"""Of a backend that leaves because another one crashed; it closes the connection after that."""
+
+
+@dataclass
+class Line:
+    """A line to the server on which its last words can come before it hangs up."""
+
+    server: Path
+    clients: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry what is said, both ways."""
+        self.clients.append(writer)
+        answers, questions = await asyncio.open_unix_connection(self.server)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._carry(reader, questions))
+            group.create_task(self._carry(answers, writer))
+
+    async def _carry(self, heard: asyncio.StreamReader, said: asyncio.StreamWriter) -> None:
+        while words := await heard.read(65_536):
+            said.write(words)
+        said.close()
 
 
 # --- one transaction ---
@@ -363,3 +401,27 @@ async def test_a_session_lock_is_lost_with_its_connection(
         async with database.session_lock("chore") as theirs:
             assert theirs
     await single.ping()
+
+
+async def test_a_connection_whose_server_spoke_its_last_words_is_a_fault_of_the_moment(
+    database: Database,
+) -> None:
+    url = database.engine.url
+    line = Line(Path(str(url.query["host"])) / SOCKET)
+    with tempfile.TemporaryDirectory() as folder:
+        async with await asyncio.start_unix_server(line.connect, Path(folder) / SOCKET):
+            single = Database(
+                url.set(query={"host": folder}).render_as_string(hide_password=False), pool_size=1
+            )
+            heard = asyncio.Event()
+            async with single.begin(readonly=True) as tx:
+                tx.raw.add_log_listener(lambda *_: heard.set())
+            (client,) = line.clients
+            client.write(LAST_WORDS)
+            await heard.wait()
+            with pytest.raises(TransientError, match="InternalClientError"):
+                await single.ping()
+            # Nobody is given that one again.
+            await single.ping()
+            assert len(line.clients) == 2
+            await single.close()
