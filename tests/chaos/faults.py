@@ -42,6 +42,16 @@ CALL = 10.0
 """Seconds for one attempt of the prober."""
 PRODUCERS = ("registry", "dispatch")
 
+AWAY = (
+    httpx.HTTPError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What the prober meets while somebody is away."""
+
 Heads = dict[tuple[str, int], int]
 
 
@@ -118,8 +128,7 @@ class Prober:
 
     async def _until(self, attempt: Callable[..., Awaitable[Any]], *words: object) -> Any:
         while True:
-            with suppress(httpx.HTTPError, OSError, TimeoutError, asyncpg.PostgresError,
-                          asyncpg.InterfaceError):  # fmt: skip
+            with suppress(*AWAY):
                 answer = await attempt(*words)
                 if answer is not None:
                     return answer
