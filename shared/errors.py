@@ -14,6 +14,7 @@
             ├── BadBody         400   not JSON, not the encoding it claims to be
             ├── UnsupportedMedia 415
             ├── TooLarge        413   body or number of rows
+            ├── HeadTooLarge    431   request line and headers
             ├── Unauthorised    401
             ├── Forbidden       403
             ├── NotFound        404
@@ -240,6 +241,16 @@ class TooLarge(ProblemError):
     status = 413
     cause = "The body, also once decompressed, or its number of rows is over the route's limit."
     cure = "Split it. Rows are independent of each other and may come in any order."
+
+
+class HeadTooLarge(ProblemError):
+    """A request line with headers beyond what is read of them."""
+
+    slug = "head-too-large"
+    title = "Request line and headers are too large"
+    status = 431
+    cause = "The path, the query and the headers together are over the limit."
+    cure = "Leave out what is not needed; ids that fill a query are asked for in parts."
 
 
 class Unauthorised(ProblemError):

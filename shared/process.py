@@ -30,6 +30,7 @@ import uvloop
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
+from shared.connections import Patience, protocol, watch
 from shared.errors import LastmetreError
 from shared.http import Ops, ops_app
 from shared.settings import ServiceSettings, SettingsError
@@ -148,7 +149,14 @@ class Program(Generic[S]):
             if stop.is_set():
                 return
             if options.process == "api" and self.api is not None:
-                await serve(self.api(settings), *address, stop, drain=settings.drain_seconds)
+                patience = Patience(settings.connections, settings.client_seconds)
+                await serve(
+                    self.api(settings),
+                    *address,
+                    stop,
+                    drain=settings.drain_seconds,
+                    patience=patience,
+                )
             elif role is not None:
                 await work(role, settings, *address, stop)
 
@@ -208,6 +216,7 @@ async def serve(
     stop: asyncio.Event,
     *,
     drain: float = DRAIN_SECONDS,
+    patience: Patience | None = None,
 ) -> None:
     """Serve an application, its lifespan included, until asked to stop.
 
@@ -220,6 +229,7 @@ async def serve(
         port: 0 takes a free one; the line `serving` says which
         stop: set it to stop
         drain: seconds
+        patience: what is borne of clients
 
     Raises:
         ProcessError: the address is not free
@@ -228,8 +238,12 @@ async def serve(
     # Bound before the application opens anything: two processes on a port must fail at once.
     with _bound(host, port) as listener:
         async with app.router.lifespan_context(app):
-            server = _Server(_configuration(app, drain))
-            async with _beside(_leave_when(stop, app, server)):
+            patience = patience or Patience()
+            server = _Server(_configuration(app, drain, patience))
+            async with (
+                _beside(_leave_when(stop, app, server)),
+                _beside(watch(server.server_state, patience)),
+            ):
                 # From here on nobody is turned away: who comes early waits in the backlog.
                 listener.listen(BACKLOG)
                 bound = listener.getsockname()
@@ -257,10 +271,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _configuration(app: Starlette, drain: float) -> uvicorn.Config:
+def _configuration(app: Starlette, drain: float, patience: Patience) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol(patience),
         ws="none",
         # Opened by `serve`, where its failures are exceptions and not log lines.
         lifespan="off",

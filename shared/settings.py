@@ -102,6 +102,14 @@ class ServiceSettings(BaseModel):
     bodies_megabytes: int = Field(
         64, ge=1, description="memory for the bodies of requests that a process has in hand"
     )
+    connections: int = Field(
+        800, ge=1, description="connections of clients to a process; fewer than its open files"
+    )
+    client_seconds: float = Field(
+        10,
+        gt=0,
+        description="how long a client may stand still while it is its turn to send or read",
+    )
     drain_seconds: float = Field(
         10, ge=0, description="time a process has to finish its work when asked to stop"
     )

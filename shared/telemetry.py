@@ -32,6 +32,14 @@ HTTP_REFUSED = Counter(
 )
 """`reason`: `queue` and `late` are work, `memory` is bodies, `caller` is one with too many."""
 
+HTTP_CUT = Counter(
+    "lastmetre_http_cut_total",
+    "Connections cut off, by what their clients did or left undone.",
+    ["reason"],
+)
+"""`reason`: too slow in `sending` or `reading`, `discarding` a huge body that was refused,
+`pipelined` too far ahead, or too many `connections`."""
+
 HTTP_IN_WORK = Gauge(
     "lastmetre_http_in_work", "Requests that are being worked on.", ["service", "lane"]
 )
