@@ -63,7 +63,9 @@ _LOOK_AROUND = 0.2  # seconds between two looks at the children
 _PATIENCE = 60.0  # seconds for a process to become ready
 _DRAIN = 12.0  # seconds for a process to leave; a little more than it gives itself
 _LONGEST_PAUSE = 10.0  # seconds before a process that keeps dying is started again
-_STEADY = 30.0  # seconds after which a process counts as healthy again
+# Seconds after which a process counts as healthy again. What is killed from outside now and then,
+# as the kernel does where memory is short, should not be taken for what cannot start.
+_STEADY = 10.0
 
 
 _SCHEMES = {"postgresql", "postgres", "postgresql+asyncpg"}
