@@ -7,7 +7,7 @@ lives, and reporting says so over HTTP.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -74,7 +74,22 @@ class Struck:
     """One fault that was, and how long (seconds) until all was well."""
 
     kind: str
+    began: float
+    pause: float = 0.0
     recovered: float | None = None
+
+    def alone(self, others: Iterable["Struck"]) -> bool:
+        """Say whether nothing else was amiss while this one was made good."""
+        return all(other is self or not self._meets(other) for other in others)
+
+    def _meets(self, other: "Struck") -> bool:
+        first, second = sorted((self, other), key=lambda struck: struck.began)
+        return first.recovered is None or second.began < first.ended
+
+    @property
+    def ended(self) -> float:
+        """When (monotonic) all was well, or a pause of somebody at least over."""
+        return self.began + self.pause + (self.recovered or 0.0)
 
 
 def deal(seed: int, *, kills: int, results: int) -> list[Fault]:
@@ -221,13 +236,12 @@ class Striker:
 
     def _watch(self, fault: Fault, recovery: Coroutine[Any, Any, float | None]) -> None:
         """Have somebody wait until all is well; a pause says itself when it was over."""
-        struck = Struck(fault.kind)
+        struck = Struck(fault.kind, time.monotonic(), fault.pause)
         self.struck.append(struck)
-        began = time.monotonic()
 
         async def watch() -> None:
             over = await recovery
-            struck.recovered = time.monotonic() - (over or began)
+            struck.recovered = time.monotonic() - (over or struck.began)
 
         self.watching.append(asyncio.create_task(watch()))
 

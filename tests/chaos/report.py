@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from tests.chaos.faults import Struck
 from tests.chaos.run import SITES, Outcome
 
 
@@ -28,16 +29,17 @@ def render(outcome: Outcome) -> str:
     )
     rows, again = sum(outcome.statuses.values()), outcome.statuses.get("duplicate", 0)
     clients = options.rounds * (SITES + 1)
-    kinds: dict[str, list[float | None]] = {"none": list(outcome.undisturbed)}
+    kinds: dict[str, list[Struck]] = {}
     for struck in sorted(outcome.struck, key=lambda struck: struck.kind):
-        kinds.setdefault(struck.kind, []).append(struck.recovered)
+        kinds.setdefault(struck.kind, []).append(struck)
     held = (
         "every answered result was there once, and nothing else; the figures of every community\n"
         "  were those of the plan"
         if outcome.good
         else f"**does not hold:** {'; '.join(outcome.findings)}"
     )
-    table = "\n".join(_line(kind, times) for kind, times in kinds.items())
+    table = "\n".join(_line(kind, faults, outcome.struck) for kind, faults in kinds.items())
+    calm = max(outcome.undisturbed, default=0.0)
     return f"""\
 `{command(outcome)}`,
 {datetime.now(UTC):%Y-%m-%d}; {machine}.
@@ -50,8 +52,11 @@ def render(outcome: Outcome) -> str:
 - {held}
 - the ledgers of all rounds were true {_seconds(outcome.ledger_after)} s after the last fault
 
-| fault | times | well again after, median, s | at the longest, s |
-|---|---:|---:|---:|
+Seconds until all was well again; without any fault that took {calm:.1f} s at the most. *Alone* are
+those during which no other fault was there.
+
+| fault | times | median | longest | alone | median, alone |
+|---|---:|---:|---:|---:|---:|
 {table}
 """
 
@@ -59,18 +64,34 @@ def render(outcome: Outcome) -> str:
 def command(outcome: Outcome) -> str:
     """Name the command that makes the same run again."""
     options = outcome.options
-    brokers = f" --brokers {options.brokers}" if options.brokers > 1 else ""
-    return (
-        f'make chaos ARGS="--broker {options.broker}{brokers} --results {options.results}'
-        f' --kills {options.kills} --seed {options.seed}"'
-    )
+    words: list[object] = [
+        "--broker",
+        options.broker,
+        "--results",
+        options.results,
+        "--kills",
+        options.kills,
+    ]
+    words += ["--rounds", options.rounds, "--seed", options.seed]
+    if options.brokers > 1:
+        words += ["--brokers", options.brokers]
+    return f'make chaos ARGS="{" ".join(map(str, words))}"'
 
 
-def _line(kind: str, times: Sequence[float | None]) -> str:
-    known = [time for time in times if time is not None]
-    middle = median(known) if known else None
-    longest = max(known) if known and len(known) == len(times) else None
-    return f"| {kind} | {len(times)} | {_seconds(middle)} | {_seconds(longest)} |"
+def _line(kind: str, faults: Sequence[Struck], all_faults: Sequence[Struck]) -> str:
+    alone = [struck for struck in faults if struck.alone(all_faults)]
+    cells = [len(faults), _middle(faults), _longest(faults), len(alone), _middle(alone)]
+    return f"| {kind} | {' | '.join(map(str, cells))} |"
+
+
+def _middle(faults: Sequence[Struck]) -> str:
+    known = [struck.recovered for struck in faults if struck.recovered is not None]
+    return f"{median(known):.1f}" if known else ""
+
+
+def _longest(faults: Sequence[Struck]) -> str:
+    known = [struck.recovered for struck in faults if struck.recovered is not None]
+    return _seconds(max(known) if len(known) == len(faults) else None)
 
 
 def _seconds(time: float | None) -> str:
