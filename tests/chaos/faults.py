@@ -37,7 +37,7 @@ KILLS_PER_PAUSE = 10
 
 AT_LONGEST = 7_200.0
 """Seconds to wait for what has to come; the run has a deadline of its own."""
-AGAIN_AFTER = 0.1
+AGAIN_AFTER = 0.2
 CALL = 10.0
 """Seconds for one attempt of the prober."""
 PRODUCERS = ("registry", "dispatch")
@@ -174,7 +174,7 @@ class Prober:
         )
 
     async def _all_live(self) -> bool | None:
-        return set(self._ground.members()) == set(MEMBERS) or None
+        return self._ground.complete() or None
 
 
 def reached(applied: Heads, announced: Heads) -> bool | None:

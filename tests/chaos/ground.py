@@ -133,14 +133,19 @@ class Ground:
 
     # --- who is there ---
 
-    def member(self, name: str) -> psutil.Process | None:
-        """The process of a service by its name, or the embedded broker, if it lives."""
+    def family(self) -> dict[str, psutil.Process]:
+        """What the supervisor has started and lives, by name as far as the kernel keeps it."""
+        found = {}
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.supervisor.process.pid).children():
                 with suppress(psutil.NoSuchProcess):
-                    if child.name()[:SHOWN] == name[:SHOWN] and not _dead(child):
-                        return child
-        return None
+                    if child.status() != psutil.STATUS_ZOMBIE:
+                        found[child.name()[:SHOWN]] = child
+        return found
+
+    def member(self, name: str) -> psutil.Process | None:
+        """The process of a service by its name, or the embedded broker, if it lives."""
+        return self.family().get(name[:SHOWN])
 
     def backends(self) -> list[psutil.Process]:
         """PostgreSQL's processes that work for a service at this moment."""
@@ -153,9 +158,9 @@ class Ground:
                         found.append(child)
         return found
 
-    def members(self) -> list[str]:
-        """Names of the processes of services that live."""
-        return [name for name in MEMBERS if self.member(name)]
+    def complete(self) -> bool:
+        """Whether every process of the services lives."""
+        return self.family().keys() >= {name[:SHOWN] for name in MEMBERS}
 
     # --- keeping ---
 
@@ -207,10 +212,6 @@ class Ground:
         """End every client that is left."""
         for client in self.clients:
             client.stop(patience=1)
-
-
-def _dead(process: psutil.Process) -> bool:
-    return process.status() == psutil.STATUS_ZOMBIE
 
 
 def _holds(pid: int, folder: Path) -> bool:
