@@ -155,7 +155,7 @@ class Lane:
             if place.done() and not place.cancelled():
                 # The turn came in the very moment in which we left.
                 self._pass_on()
-            else:
+            elif place in self._queue:
                 self._queue.remove(place)
             if isinstance(error, TimeoutError):
                 late = Overloaded(f"its turn did not come within {self._seconds:g} s")
@@ -168,10 +168,13 @@ class Lane:
 
     def _pass_on(self) -> None:
         """Hand a turn to the first who waits; it stays in work."""
-        if self._queue:
-            self._queue.popleft().set_result(None)
-        else:
-            self._in_work -= 1
+        while self._queue:
+            place = self._queue.popleft()
+            # Who is leaving may stand here a moment longer.
+            if not place.done():
+                place.set_result(None)
+                return
+        self._in_work -= 1
 
     def _forget(self, sub: str) -> None:
         self._held[sub] -= 1

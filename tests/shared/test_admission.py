@@ -300,13 +300,17 @@ async def test_a_place_of_one_who_left_is_free_again() -> None:
     (await stays).end()
 
 
-async def test_a_turn_that_comes_in_the_moment_of_leaving_is_passed_on() -> None:
+@pytest.mark.parametrize("first", ["turn", "leaving"])
+async def test_a_turn_that_comes_in_the_moment_of_leaving_is_passed_on(first: str) -> None:
     road = lane(single=1, waiting=2, seconds=LONG)
     turn = await road.turn("a")
     leaving, next_one = await queued(road.turn("b")), await queued(road.turn("c"))
-    turn.end()
+    if first == "turn":
+        turn.end()
     leaving.cancel()
+    turn.end()
     (await next_one).end()
+    await asyncio.wait([leaving])
     assert leaving.cancelled()
     (await road.turn("a")).end()
 
