@@ -8,6 +8,7 @@ import httpx
 import structlog
 
 from shared.errors import TransientError, Unavailable
+from shared.files import trust
 from shared.http import REQUEST_ID
 from shared.settings import ServiceSettings
 
@@ -93,6 +94,7 @@ def service_client(
         base_url=base_url,
         auth=ServiceToken(token) if token else None,
         transport=transport,
+        verify=trust(settings.ca_file) if settings.ca_file else True,
         timeout=timeout,
         limits=LIMITS,
         # Proxies of the environment are not for calls between our own services.

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import CursorResult, Executable, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from shared.address import Address
 from shared.contracts.envelope import Message
 from shared.errors import PermanentError, TransientError
 
@@ -129,7 +130,7 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        place: str | Address,
         *,
         before_commit: Callable[[Transaction], Awaitable[None]] | None = None,
         pool_size: int = 8,
@@ -138,21 +139,23 @@ class Database:
     ) -> None:
         # AUTOCOMMIT for SQLAlchemy: transactions are begun on the raw connection, so that COPY,
         # raw SQL and SQLAlchemy statements are in the same one whichever comes first.
+        address = Address.at(place)
         self.engine = create_async_engine(
-            url,
+            address.url,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout,
             pool_pre_ping=False,
             isolation_level="AUTOCOMMIT",
             connect_args={
+                "async_creator_fn": address.connect,
                 "server_settings": {
                     "application_name": application_name,
                     "timezone": "UTC",
                     # A plan made at dawn, when a round's tables are empty, reads them whole; kept,
                     # it does so until somebody analyses them. Planning anew costs a millisecond.
                     "plan_cache_mode": "force_custom_plan",
-                }
+                },
             },
         )
         event.listen(self.engine.sync_engine, "checkout", _discard_if_closed)

@@ -51,12 +51,22 @@ def trust(
         raise UnreadableFile("the file with certificate authorities cannot be read") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
-        try:
-            # Without a password to give, OpenSSL would ask the terminal for one.
-            context.load_cert_chain(certificate, key, password=_refuse)
-        except (OSError, ValueError) as error:
-            raise UnreadableFile("our certificate or its key cannot be read") from error
+        show(context, certificate, key)
     return context
+
+
+def show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """Have a certificate of ours shown to the other side.
+
+    Raises:
+        UnreadableFile: it or its key is not there, or not what it should be
+
+    """
+    try:
+        # Without a password to give, OpenSSL would ask the terminal for one.
+        context.load_cert_chain(certificate, key, password=_refuse)
+    except (OSError, ValueError) as error:
+        raise UnreadableFile("our certificate or its key cannot be read") from error
 
 
 def _refuse() -> str:

@@ -20,6 +20,7 @@ import contextlib
 import math
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -32,6 +33,7 @@ from starlette.applications import Starlette
 
 from shared.connections import Patience, protocol, watch
 from shared.errors import LastmetreError
+from shared.files import UnreadableFile, show
 from shared.http import Ops, ops_app
 from shared.settings import ServiceSettings, SettingsError
 from shared.telemetry import configure_logging, describe
@@ -156,6 +158,7 @@ class Program(Generic[S]):
                     stop,
                     drain=settings.drain_seconds,
                     patience=patience,
+                    tls=_tls(settings),
                 )
             elif role is not None:
                 await work(role, settings, *address, stop)
@@ -217,6 +220,7 @@ async def serve(
     *,
     drain: float = DRAIN_SECONDS,
     patience: Patience | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve an application, its lifespan included, until asked to stop.
 
@@ -230,6 +234,7 @@ async def serve(
         stop: set it to stop
         drain: seconds
         patience: what is borne of clients
+        tls: with it, `https` is served and nothing else
 
     Raises:
         ProcessError: the address is not free
@@ -239,7 +244,7 @@ async def serve(
     with _bound(host, port) as listener:
         async with app.router.lifespan_context(app):
             patience = patience or Patience()
-            server = _Server(_configuration(app, drain, patience))
+            server = _Server(_configuration(app, drain, patience, tls))
             async with (
                 _beside(_leave_when(stop, app, server)),
                 _beside(watch(server.server_state, patience)),
@@ -271,7 +276,27 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _configuration(app: Starlette, drain: float, patience: Patience) -> uvicorn.Config:
+def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+    """Make what an API shows to its callers; without a certificate it speaks plain `http`.
+
+    Raises:
+        ProcessError: the certificate or its key cannot be read
+
+    """
+    if settings.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        show(context, settings.tls_cert_file, settings.tls_key_file)
+    except UnreadableFile as error:
+        raise ProcessError(str(error)) from error
+    return context
+
+
+def _configuration(
+    app: Starlette, drain: float, patience: Patience, tls: ssl.SSLContext | None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=protocol(patience),
@@ -284,6 +309,7 @@ def _configuration(app: Starlette, drain: float, patience: Patience) -> uvicorn.
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(drain),
+        ssl_context_factory=(lambda *_: tls) if tls else None,
     )
 
 

@@ -110,6 +110,31 @@ class ServiceSettings(BaseModel):
         gt=0,
         description="how long a client may stand still while it is its turn to send or read",
     )
+    database_password_file: OptionalPath = Field(
+        None, description="file with the password of the URL's user; read for every connection"
+    )
+    database_ca_file: OptionalPath = Field(
+        None,
+        description="authorities (PEM) that sign the database's certificate; with it, or with"
+        " `?ssl=verify-full` in the URL, the server is verified",
+    )
+    database_cert_file: OptionalPath = Field(
+        None, description="our own certificate (PEM) for the database"
+    )
+    database_key_file: OptionalPath = Field(
+        None, description="key of that certificate (PEM); none: it is in the same file"
+    )
+    ca_file: OptionalPath = Field(
+        None,
+        description="authorities (PEM) that sign the certificates of registry and dispatch; none:"
+        " whom the machine trusts",
+    )
+    tls_cert_file: OptionalPath = Field(
+        None, description="certificate (PEM) that the API shows: then it serves `https` only"
+    )
+    tls_key_file: OptionalPath = Field(
+        None, description="key of that certificate (PEM); none: it is in the same file"
+    )
     drain_seconds: float = Field(
         10, ge=0, description="time a process has to finish its work when asked to stop"
     )

@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -144,7 +145,7 @@ class Postgres(Server):
 
     def create_databases(self, *names: str) -> None:
         """Create those of the databases that do not exist."""
-        run_apart(create_databases(self.url("postgres"), names))
+        run_apart(create_databases(partial(_connect, self.url("postgres")), names))
 
 
 @dataclass(eq=False)
@@ -199,9 +200,12 @@ def run_apart(work: Coroutine[object, object, T]) -> T:
         return executor.submit(asyncio.run, work).result()
 
 
-async def create_databases(url: str, names: Sequence[str]) -> None:
-    """Create those of the databases that do not exist, on the server of an SQLAlchemy URL."""
-    admin = await _connect(url)
+async def create_databases(
+    connect: Callable[[], Coroutine[object, object, "asyncpg.Connection[asyncpg.Record]"]],
+    names: Sequence[str],
+) -> None:
+    """Create those of the databases that do not exist, on the server that is connected to."""
+    admin = await connect()
     try:
         rows = await admin.fetch("SELECT datname FROM pg_database")
         present = {row["datname"] for row in rows}

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -89,7 +89,12 @@ class Options:
                 " encrypted in them have to be kept as well"
             )
         if self.postgres and urlsplit(self.postgres).scheme not in _SCHEMES:
-            raise StackError("--postgres takes an address like postgresql://user:password@host")
+            raise StackError("--postgres takes an address like postgresql://user@host")
+        if self.postgres and _secret(self.postgres):
+            raise StackError(
+                "--postgres takes no password: everybody on this machine can read command lines."
+                " Put it into a file and name that in LASTMETRE_DATABASE_PASSWORD_FILE"
+            )
         for service, port in self.ports.items():
             if not servers.port_is_free(port):
                 raise StackError(f"127.0.0.1:{port} is taken; choose another --{service}-port")
@@ -359,16 +364,36 @@ def _program(service: str) -> "Program[ServiceSettings]":
     return program
 
 
+def _secret(url: str) -> bool:
+    """Whether an address holds a password, in either of the places where libpq takes one."""
+    parts = urlsplit(url)
+    return parts.password is not None or "password" in dict(parse_qsl(parts.query))
+
+
+def _files() -> dict[str, Path]:
+    """Our password and certificates for that server, where the services have theirs from."""
+    variables = {
+        name: os.environ.get(f"LASTMETRE_DATABASE_{name.upper()}")
+        for name in ("password_file", "ca_file", "cert_file", "key_file")
+    }
+    return {name: Path(path) for name, path in variables.items() if path}
+
+
 def _databases_at(url: str) -> Callable[[str], str]:
     """Make the services' databases on a real server; return how to address them."""
+    from shared.address import Address  # noqa: PLC0415 - long to import, and rarely needed
+    from shared.errors import LastmetreError  # noqa: PLC0415 - the same
+
     server = urlsplit(url)
 
     def database(name: str) -> str:
         return urlunsplit(server._replace(scheme="postgresql+asyncpg", path=f"/{name}"))
 
-    administrative = database(server.path.strip("/") or "postgres")
     try:
-        servers.run_apart(servers.create_databases(administrative, SERVICES))
+        administrative = Address(database(server.path.strip("/") or "postgres"), **_files())
+        servers.run_apart(servers.create_databases(administrative.open, SERVICES))
+    except LastmetreError as error:
+        raise StackError(f"--postgres: {error}") from error
     except (OSError, asyncpg.PostgresError) as error:
         where = server.hostname or "the address given"
         raise StackError(f"PostgreSQL at {where} refuses: {error}") from error

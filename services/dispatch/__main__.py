@@ -3,12 +3,13 @@
 from services.dispatch import migrations, worker
 from services.dispatch.app import create_app
 from services.dispatch.settings import Settings
+from shared.address import Address
 from shared.process import Program
 
 
 def migrate(settings: Settings) -> None:
     """Bring dispatch's database to the newest schema."""
-    migrations.upgrade(settings.database_url)
+    migrations.upgrade(Address.of(settings.database_url, settings))
 
 
 PROGRAM = Program(
@@ -18,7 +19,9 @@ PROGRAM = Program(
     worker=worker.run,
     relay=worker.relay,
     migrate=migrate,
-    await_schema=lambda settings, stop: migrations.await_schema(settings.database_url, stop),
+    await_schema=lambda settings, stop: migrations.await_schema(
+        Address.of(settings.database_url, settings), stop
+    ),
 )
 
 if __name__ == "__main__":

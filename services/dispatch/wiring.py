@@ -13,6 +13,7 @@ from services.dispatch.assigner import Assigner, in_order
 from services.dispatch.domain.policy import Policy
 from services.dispatch.settings import Settings
 from shared import outbox
+from shared.address import Address
 from shared.clients import service_client
 from shared.contracts.dispatch import HANDS, VISITS
 from shared.database import Database
@@ -52,7 +53,7 @@ def wire(
     return Wiring(
         settings=settings,
         database=Database(
-            settings.database_url,
+            Address.of(settings.database_url, settings),
             before_commit=outbox.flush,
             pool_size=settings.database_pool,
             application_name="lastmetre.dispatch",

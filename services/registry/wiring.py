@@ -13,6 +13,7 @@ from services.registry.flow.clock import Timekeeper
 from services.registry.settings import Settings
 from services.registry.vault import Vault
 from shared import outbox
+from shared.address import Address
 from shared.clients import ServiceClient, service_client
 from shared.consumer import Consumer, Handlers, Source
 from shared.contracts.dispatch import HANDS, VISITS, HandsChanged, VisitsChanged
@@ -62,7 +63,7 @@ def wire(
 
     """
     database = Database(
-        settings.database_url,
+        Address.of(settings.database_url, settings),
         before_commit=outbox.flush,
         pool_size=settings.database_pool,
         application_name="lastmetre registry",

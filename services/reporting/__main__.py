@@ -6,6 +6,7 @@ from services.reporting import migrations
 from services.reporting.app import create_app
 from services.reporting.settings import Settings
 from services.reporting.worker import work
+from shared.address import Address
 from shared.process import Program
 
 PROGRAM = Program(
@@ -13,8 +14,10 @@ PROGRAM = Program(
     settings=Settings.from_environment,
     api=create_app,
     worker=work,
-    migrate=lambda settings: migrations.upgrade(settings.database_url),
-    await_schema=lambda settings, stop: migrations.await_schema(settings.database_url, stop),
+    migrate=lambda settings: migrations.upgrade(Address.of(settings.database_url, settings)),
+    await_schema=lambda settings, stop: migrations.await_schema(
+        Address.of(settings.database_url, settings), stop
+    ),
 )
 
 if __name__ == "__main__":

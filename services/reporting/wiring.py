@@ -11,6 +11,7 @@ from services.reporting.clients import Peers
 from services.reporting.domain.generations import CONSUMER, Generation, Place
 from services.reporting.flow.account import Fold
 from services.reporting.settings import Settings
+from shared.address import Address
 from shared.clients import ServiceClient, service_client
 from shared.consumer import Consumer, Handler, Source
 from shared.contracts.dispatch import VISITS
@@ -78,7 +79,7 @@ def wire(
     """
     transports = transports or {}
     database = Database(
-        settings.database_url,
+        Address.of(settings.database_url, settings),
         pool_size=settings.database_pool,
         application_name="lastmetre reporting",
     )

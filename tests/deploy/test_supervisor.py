@@ -85,6 +85,9 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         (["--postgres", "postgresql://127.0.0.1:1/"], "--postgres needs --data"),
         (["--postgres", "mysql://127.0.0.1/", "--data", "DATA"], "an address like postgresql://"),
         (["--postgres", "postgresql://127.0.0.1:1/", "--data", "DATA"], "PostgreSQL at 127.0.0.1"),
+        (["--postgres", "postgresql://u:guess@h/", "--data", "DATA"], "DATABASE_PASSWORD_FILE"),
+        (["--postgres", "postgresql://h/?password=guess", "--data", "DATA"], "PASSWORD_FILE"),
+        (["--postgres", "postgresql://h/?ssl=require", "--data", "DATA"], "verify-full"),
     ],
 )
 async def test_what_cannot_work_is_refused_in_a_sentence(
@@ -95,3 +98,4 @@ async def test_what_cannot_work_is_refused_in_a_sentence(
     assert status == 1
     assert why in said
     assert "Traceback" not in said
+    assert "guess" not in said

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from shared import migrating, outbox, positions
+from shared.address import Address
 from shared.contracts.dispatch import HANDS, VISITS
 from shared.contracts.registry import ROLL, ROUNDS
 from shared.database import Transaction
@@ -17,11 +18,11 @@ async def install(tx: Transaction) -> None:
     await positions.install(tx, "registry", (HANDS, VISITS))
 
 
-def upgrade(url: str) -> None:
+def upgrade(place: str | Address) -> None:
     """Bring a database of registry to the newest schema; safe to run again and at once."""
-    migrating.upgrade(url, HERE, install)
+    migrating.upgrade(place, HERE, install)
 
 
-async def await_schema(url: str, stop: asyncio.Event) -> None:
+async def await_schema(place: str | Address, stop: asyncio.Event) -> None:
     """Wait until a database of registry is as new as this code."""
-    await migrating.await_schema(url, HERE, stop)
+    await migrating.await_schema(place, HERE, stop)
