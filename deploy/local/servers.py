@@ -40,8 +40,29 @@ T = TypeVar("T")
 USER = "lastmetre"
 """The superuser of the embedded PostgreSQL. No password: its socket folder is closed to others."""
 
+OWNER = "services"
+"""Owns the databases and is what the services connect as: no superuser, whom policies pass by."""
+
 _LONGEST_SOCKET_FOLDER = 93  # bytes; the kernel allows 107 for folder and `/.s.PGSQL.5432`
 _POLL = 0.02  # seconds between two attempts to reach a server that is starting
+
+_MAKE_OWNER = f"""
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{OWNER}') THEN
+        CREATE ROLE {OWNER} LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS;
+    END IF;
+END $$
+"""
+# Before there was an owner, the superuser made the tables: those of a data folder that was kept.
+_HAND_OVER = f"""
+DO $$ DECLARE kept regclass; BEGIN
+    FOR kept IN SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')
+        AND relnamespace = 'public'::regnamespace AND relowner <> '{OWNER}'::regrole
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO {OWNER}', kept);
+    END LOOP;
+END $$
+"""  # noqa: S608 - our own constant
 
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -131,21 +152,24 @@ class Postgres(Server):
         self.process = self.launcher()
         await_ready(self, self.ping, patience)
 
-    def url(self, database: str) -> str:
-        """The database as an SQLAlchemy URL."""
-        return f"postgresql+asyncpg://{USER}@/{database}?host={quote(str(self.socket_folder))}"
+    def url(self, database: str, user: str = OWNER) -> str:
+        """The database as an SQLAlchemy URL, for the services or for another user."""
+        return f"postgresql+asyncpg://{user}@/{database}?host={quote(str(self.socket_folder))}"
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
-        """Run administrative statements, each on its own, outside any transaction."""
-        run_apart(_execute(self.url(database), statements))
+        """Run statements as the superuser, each on its own, outside any transaction."""
+        run_apart(_execute(self.url(database, USER), statements))
 
     def ping(self) -> None:
         """Raise if it does not answer a query now."""
         self.execute("SELECT 1")
 
     def create_databases(self, *names: str) -> None:
-        """Create those of the databases that do not exist."""
-        run_apart(create_databases(partial(_connect, self.url("postgres")), names))
+        """Create those of the databases that do not exist; all of them are the services'."""
+        run_apart(create_databases(partial(_connect, self.url("postgres", USER)), names))
+        for name in names:
+            self.execute(_HAND_OVER, database=name)
+            self.execute(f'ALTER DATABASE "{name}" OWNER TO {OWNER}')
 
 
 @dataclass(eq=False)
@@ -279,6 +303,7 @@ def postgres(
         server = Postgres("PostgreSQL", start(), log, stop_signal, sockets, start)
         try:
             await_ready(server, server.ping, patience)
+            server.execute(_MAKE_OWNER)
             yield server
         finally:
             server.stop()

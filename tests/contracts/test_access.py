@@ -15,6 +15,7 @@ from services.dispatch.api import access as dispatch
 from services.dispatch.api import examples as field
 from services.registry.api import access as registry
 from services.registry.api import examples as people
+from services.registry.store import sight
 from services.reporting.api import access as reporting
 from shared.auth import ROLES
 from shared.errors import Forbidden, Unauthorised
@@ -138,6 +139,7 @@ class Walk:
                 rows = await tx.rows("SELECT topic, partition, pos FROM outbox_head ORDER BY 1, 2")
                 found += map(tuple, rows)
         async with self._town.apps["registry"].state.wiring.database.begin() as tx:
+            await sight.whole(tx)
             found += map(tuple, await tx.rows("SELECT * FROM resident ORDER BY id"))
         return found
 

@@ -24,7 +24,7 @@ from services.registry.domain.residents import Draft, NeedSpan
 from services.registry.domain.rounds import Round
 from services.registry.flow import exclusions, field, merging, residents, results, rounds
 from services.registry.flow.clock import Timekeeper
-from services.registry.store import account
+from services.registry.store import account, sight
 from services.registry.vault import Vault
 from shared.auth import Caller
 from shared.contracts.dispatch import HandChange, HandsChanged
@@ -576,6 +576,7 @@ class Books:
             if self._state[number] == "draft":
                 continue
             async with self._database.snapshot() as tx:
+                await sight.whole(tx)
                 where = await rounds.load(tx, round_id)
                 recounted = messages.recounted(await account.recount(tx, where))
             told = self._model[number].figures(self._people)
@@ -597,6 +598,7 @@ class Books:
 
     async def _clear(self) -> None:
         async with self._database.begin() as tx:
+            await sight.whole(tx)
             for table in FACTS:
                 await tx.do(f"DELETE FROM {table}")  # noqa: S608 - tables of ours
             for number, round_id in enumerate(ROUNDS):

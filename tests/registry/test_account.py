@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy.local.servers import Postgres
+from deploy.local.servers import OWNER, Postgres
 from services.registry.vault import Vault
 from tests.registry.books import (
     COMMUNITIES,
@@ -63,7 +63,9 @@ _step = weighed((4, PEOPLE_CHANGE), (5, ENTRIES_COME), (2, _hand), (2, ROUNDS_TU
 @pytest.fixture(scope="module")
 def books(postgres: Postgres, template: Callable[[str], str], keys_file: Path) -> Iterator[Books]:
     """One database for all days of this module; each begins with empty tables."""
-    postgres.execute(f"CREATE DATABASE books TEMPLATE {template('registry')} STRATEGY file_copy")
+    postgres.execute(
+        f"CREATE DATABASE books TEMPLATE {template('registry')} STRATEGY file_copy OWNER {OWNER}"
+    )
     books = Books(postgres.url("books"), Vault(keys_file))
     yield books
     books.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.registry.store import sight
 from tests.support.town import DONGFANG, LUYUAN, OPENS, Town
 
 
@@ -24,6 +25,7 @@ async def day(town: Town) -> str:
 async def change(town: Town, service: str, sql: str, *values: object) -> None:
     """Change rows behind a service's back; the statement says how many."""
     async with town.apps[service].state.wiring.database.begin() as tx:
+        await sight.whole(tx)  # of registry's residents; it means nothing elsewhere
         assert await tx.rows(sql, *values)
 
 

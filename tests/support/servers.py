@@ -76,6 +76,7 @@ def database_url(
         name = f"{service or 'empty'}_{next(_serial)}"
         postgres.execute(
             f'CREATE DATABASE "{name}" TEMPLATE {template(service)} STRATEGY file_copy'
+            f" OWNER {servers.OWNER}"
         )
         made.append(name)
         return postgres.url(name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers import Postgres
+from deploy.local.servers import OWNER, Postgres
 from services.registry.vault import Vault
 from tests.whole.days import Days
 
@@ -16,7 +16,9 @@ def days(postgres: Postgres, template: Callable[[str], str], keys_file: Path) ->
     urls = {}
     for service in ("registry", "dispatch", "reporting"):
         name = f"days_{service}"
-        postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template(service)} STRATEGY file_copy")
+        postgres.execute(
+            f"CREATE DATABASE {name} TEMPLATE {template(service)} STRATEGY file_copy OWNER {OWNER}"
+        )
         urls[service] = postgres.url(name)
     days = Days(**urls, vault=Vault(keys_file))
     yield days

@@ -27,7 +27,7 @@ from services.dispatch.wiring import wire as wire_dispatch
 from services.registry import messages
 from services.registry import wiring as registry_wiring
 from services.registry.domain.entries import Entry
-from services.registry.store import account, rounds
+from services.registry.store import account, rounds, sight
 from services.registry.vault import Vault
 from services.reporting import worker as reporting_worker
 from services.reporting.domain.series import SAMPLED_AT
@@ -375,6 +375,7 @@ class Days(Books):
 
     async def _curve(self, number: int) -> Curve:
         async with self._database.snapshot() as tx:
+            await sight.whole(tx)
             where = await rounds.load(tx, ROUNDS[number])
             series = messages.recounted_series(await account.recount(tx, where))
         return {(code, slot): n for code, slots in series.items() for slot, n in slots.items()}

@@ -261,7 +261,7 @@ def _reading(routes: APIRouter, wiring: Wiring) -> None:
         found = await wiring.database.transact(
             lookup.page,
             wiring.vault,
-            caller.area_patterns,
+            caller,
             prefix=community or office,
             need=need,
             household=household,

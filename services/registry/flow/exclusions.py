@@ -10,7 +10,7 @@ from services.registry.domain.answers import RowAnswer, RowStatus
 from services.registry.domain.errors import ExclusionUnknown, ResidentUnknown, RoundNotOpen
 from services.registry.domain.exclusions import Exclusion, Filing
 from services.registry.flow.settle import settle
-from services.registry.store import exclusions, locks, residents, results, rounds
+from services.registry.store import exclusions, locks, residents, results, rounds, sight
 from shared.database import Transaction
 
 
@@ -28,6 +28,7 @@ async def exclude(
         now: the time
 
     """
+    await sight.whole(tx)
     where = await rounds.share(tx, (row.round for row in rows))
     on_file = await residents.lock(tx, (row.resident for row in rows))
     people = {known: who.id for known, who in on_file.items() if covers(who.community)}
@@ -50,6 +51,7 @@ async def revoke(
         ExclusionUnknown, RoundNotOpen, ResidentUnknown
 
     """
+    await sight.whole(tx)
     filed = await exclusions.find(tx, exclusion_id)
     if filed is None:
         raise ExclusionUnknown("id: no such exclusion")
@@ -86,6 +88,7 @@ async def page(
         RoundUnknown: there is none of this id.
 
     """
+    await sight.whole(tx)  # who moved away since counts where a closed round had them
     await rounds.load(tx, round_id)
     return await exclusions.page(
         tx, round_id, patterns, prefix=prefix, reason=reason, revoked=revoked, after=after,

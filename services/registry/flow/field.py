@@ -9,7 +9,7 @@ from uuid import UUID
 from services.registry import messages
 from services.registry.flow.results import record
 from services.registry.flow.settle import announce, settle
-from services.registry.store import account, locks, residents, rounds
+from services.registry.store import account, locks, residents, rounds, sight
 from services.registry.vault import Vault
 from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged
 from shared.contracts.envelope import Event
@@ -18,6 +18,7 @@ from shared.database import Transaction
 
 async def take_hands(tx: Transaction, events: Sequence[Event[HandsChanged]]) -> None:
     """Take in whose hands people came into or out of; the account of each is settled anew."""
+    await sight.whole(tx)
     by_round: dict[tuple[UUID, UUID], list[tuple[Any, ...]]] = defaultdict(list)
     for event in events:
         round_id, incarnation, hands = messages.hands(event)

@@ -9,7 +9,7 @@ from services.registry.domain.documents import Document
 from services.registry.domain.errors import ResidentUnknown
 from services.registry.domain.residents import Resident
 from services.registry.store import residents as store
-from services.registry.store import results, rounds
+from services.registry.store import results, rounds, sight
 from services.registry.vault import Vault
 from shared import audit
 from shared.auth import Caller
@@ -23,6 +23,7 @@ async def read(tx: Transaction, vault: Vault, caller: Caller, resident: UUID) ->
         ResidentUnknown: there is none, or not there.
 
     """
+    await sight.within(tx, caller.areas)
     for found in await store.find(tx, vault, [resident]):
         if caller.covers(found.community):
             if sees_phones(caller):
@@ -38,12 +39,14 @@ async def must_know(tx: Transaction, caller: Caller, resident: UUID) -> None:
         ResidentUnknown: they are not.
 
     """
+    await sight.within(tx, caller.areas)
     if not any(map(caller.covers, await store.communities(tx, [resident]))):
         raise ResidentUnknown("id: no such resident in the caller's areas")
 
 
 async def changed(tx: Transaction, vault: Vault, caller: Caller, resident: UUID) -> Resident:
     """Load a resident whom the caller has just changed, also out of their areas."""
+    await sight.whole(tx)
     (found,) = await store.find(tx, vault, [resident])
     if sees_phones(caller):
         await audit.record(tx, caller, "read", [resident])
@@ -53,7 +56,7 @@ async def changed(tx: Transaction, vault: Vault, caller: Caller, resident: UUID)
 async def page(
     tx: Transaction,
     vault: Vault,
-    patterns: Sequence[str],
+    caller: Caller,
     *,
     prefix: str,
     need: str | None,
@@ -61,9 +64,16 @@ async def page(
     after: UUID | None,
     limit: int,
 ) -> list[Resident]:
-    """Load a page of residents within some areas."""
+    """Load a page of residents within the caller's areas."""
+    await sight.within(tx, caller.areas)
     ids = await store.page(
-        tx, patterns, prefix=prefix, need=need, household=household, after=after, limit=limit
+        tx,
+        caller.area_patterns,
+        prefix=prefix,
+        need=need,
+        household=household,
+        after=after,
+        limit=limit,
     )
     return await store.find(tx, vault, ids)
 
@@ -80,12 +90,14 @@ async def search(
 
     Either document of somebody whose records were merged finds the record that was kept.
     """
+    # The record that was merged may live elsewhere than the one that is kept, and shown.
+    await sight.whole(tx)
     if document is not None:
         by_document = await store.identify(tx, vault, [document])
-        named = await store.find(tx, vault, by_document.values())
-        ids = [resident.merged_into or resident.id for resident in named]
+        ids = [*(await store.kept(tx, by_document.values())).values()]
     else:
         ids = await store.by_phone(tx, caller.area_patterns, phone)
+    await sight.within(tx, caller.areas)
     found = [r for r in await store.find(tx, vault, ids) if caller.covers(r.community)]
     did = "search by document" if document else "search by phone"
     await audit.record(tx, caller, did, [resident.id for resident in found])
@@ -99,14 +111,14 @@ async def contacts(
 
     Answers by the id that was asked for: a worklist may name a record that was merged since.
     """
-    named = {resident.id: resident for resident in await store.find(tx, vault, ids)}
-    kept = {r.merged_into for r in named.values() if r.merged_into}
-    standing = named | {r.id: r for r in await store.find(tx, vault, kept - named.keys())}
+    await sight.whole(tx)
+    kept = await store.kept(tx, ids)
+    await sight.within(tx, caller.areas)
+    standing = {r.id: r for r in await store.find(tx, vault, set(kept.values()))}
     found = {
         asked: resident
         for asked in ids
-        if (record := named.get(asked)) is not None
-        and caller.covers((resident := standing[record.merged_into or asked]).community)
+        if (resident := standing.get(kept.get(asked, asked))) and caller.covers(resident.community)
     }
     did = "contacts" if sees_contacts(caller) else "masked contacts"
     areas = await rounds.areas(tx, sorted({resident.community for resident in found.values()}))
@@ -132,4 +144,5 @@ async def history(tx: Transaction, caller: Caller, resident: UUID) -> list[async
 
     """
     await must_know(tx, caller, resident)
+    await sight.whole(tx)  # other records of the same person may live elsewhere
     return await results.of_person(tx, await store.one_person(tx, resident))

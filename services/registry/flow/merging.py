@@ -17,7 +17,7 @@ from services.registry.domain.residents import Resident
 from services.registry.domain.rounds import Round, time_where
 from services.registry.flow.residents import take_in
 from services.registry.flow.settle import announce
-from services.registry.store import account, locks, merging, residents, rounds
+from services.registry.store import account, locks, merging, residents, rounds, sight
 from services.registry.vault import Vault
 from shared import audit
 from shared.auth import Caller
@@ -132,6 +132,7 @@ async def load(tx: Transaction, merge_id: UUID, covers: Callable[[str], bool]) -
         MergeUnknown: there is none of this id, or not where the caller may see it.
 
     """
+    await sight.whole(tx)
     found = await _find(tx, merge_id)
     communities = await residents.communities(tx, [found.absorbed, found.kept])
     if not all(map(covers, communities)):
@@ -148,6 +149,7 @@ async def page(
     limit: int,
 ) -> list[Merge]:
     """List merges of records within some areas, the newest first, perhaps of one resident."""
+    await sight.whole(tx)
     return await merging.page(tx, patterns, resident=resident, after=after, limit=limit)
 
 
@@ -155,6 +157,7 @@ async def _take(
     tx: Transaction, vault: Vault, asked: Merge, covers: Callable[[str], bool]
 ) -> _Pair:
     """Lock two records, and every round that is not sealed in its state."""
+    await sight.whole(tx)
     await locks.share_residents(tx)
     await locks.share_rounds(tx, [where.id for where in await _unsealed(tx)])
     loaded = await residents.load_for_change(tx, vault, [asked.absorbed, asked.kept], [])

@@ -6,7 +6,7 @@ from datetime import datetime
 from services.registry.domain.areas import office_of
 from services.registry.domain.rounds import Round, drilled
 from services.registry.flow.residents import share_under_way, take_in
-from services.registry.store import residents, rounds
+from services.registry.store import residents, rounds, sight
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -28,6 +28,7 @@ async def turn(
         offices: where to look; everywhere, if not said
 
     """
+    await sight.whole(tx)
     under_way = await share_under_way(tx)
     clocks = drilled(under_way, now)
     return await _turn(tx, vault, under_way, clocks, now, offices)

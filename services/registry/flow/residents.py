@@ -11,7 +11,7 @@ from services.registry.domain.areas import Area
 from services.registry.domain.residents import Desk, Draft, Register, Resident
 from services.registry.domain.rounds import Round
 from services.registry.flow.settle import announce
-from services.registry.store import account, locks, residents, rounds
+from services.registry.store import account, locks, residents, rounds, sight
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -44,6 +44,7 @@ async def register(
         now: the time
 
     """
+    await sight.whole(tx)
     under_way = await share_under_way(tx)
     noted_at = await locks.moment(tx)
 

@@ -10,7 +10,7 @@ from services.registry.domain.entries import Entry
 from services.registry.domain.rounds import Round
 from services.registry.domain.swabs import Swab
 from services.registry.flow.settle import settle
-from services.registry.store import residents, results, rounds, swabs
+from services.registry.store import residents, results, rounds, sight, swabs
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -27,6 +27,7 @@ async def record(
     A row may correct what was said of a swab: whose it is, when and in which round it was taken.
     Then the account of both people in both rounds is settled, and reports follow the swab.
     """
+    await sight.whole(tx)
     # What rows correct is locked with all the rest, in order; where it stands is asked again then.
     corrected = await swabs.load(tx, {entry.sample for entry in entries if entry.corrects})
     before = [swab.stands for swab in corrected.values()]

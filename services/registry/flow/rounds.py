@@ -13,7 +13,7 @@ from services.registry.domain.errors import NumberTaken, RoundsOverlap
 from services.registry.domain.rounds import Round
 from services.registry.flow import needs
 from services.registry.flow.settle import announce, settle
-from services.registry.store import account, exclusions, locks, residents, rounds
+from services.registry.store import account, exclusions, locks, residents, rounds, sight
 from services.registry.vault import Vault
 from shared.database import Transaction
 from shared.errors import IdReused
@@ -62,6 +62,7 @@ async def open_round(tx: Transaction, vault: Vault, round_id: UUID, now: datetim
         RoundUnknown, WrongState
 
     """
+    await sight.whole(tx)
     await locks.own_residents(tx)
     await locks.own_round(tx, round_id)
     draft = await rounds.load(tx, round_id)
@@ -88,6 +89,7 @@ async def close_round(tx: Transaction, vault: Vault, round_id: UUID, now: dateti
         RoundUnknown, WrongState
 
     """
+    await sight.whole(tx)
     await locks.own_residents(tx)
     await locks.own_round(tx, round_id)
     known = await rounds.load(tx, round_id)
@@ -111,6 +113,7 @@ async def seal_round(tx: Transaction, round_id: UUID, now: datetime) -> Round:
         RoundUnknown, WrongState
 
     """
+    await sight.whole(tx)
     await locks.own_round(tx, round_id)
     known = await rounds.load(tx, round_id)
     sealed = known.seal(now)
@@ -169,4 +172,5 @@ async def untested(
     tx: Transaction, where: Round, community: str, after: UUID | None, limit: int
 ) -> list[asyncpg.Record]:
     """Read a page of a community's untested members."""
+    await sight.within(tx, [community])
     return await account.untested(tx, where, community, after, limit)

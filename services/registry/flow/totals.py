@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from services.registry import messages
-from services.registry.store import account, rounds
+from services.registry.store import account, rounds, sight
 from shared import positions
 from shared.contracts.vocabulary import RoundState
 from shared.database import Database
@@ -75,6 +75,7 @@ class Recount:
 
     async def _count(self, round_id: UUID) -> Totals:
         async with self._database.snapshot() as tx:
+            await sight.whole(tx)
             where = await rounds.load(tx, round_id)
             counted = await account.recount(tx, where)
             return Totals(
