@@ -134,7 +134,9 @@ class Database:
         *,
         before_commit: Callable[[Transaction], Awaitable[None]] | None = None,
         pool_size: int = 8,
-        pool_timeout: float = 5.0,
+        pool_timeout: float = 2.0,
+        statement_seconds: float = 60.0,
+        lock_seconds: float = 10.0,
         application_name: str = "lastmetre",
     ) -> None:
         # AUTOCOMMIT for SQLAlchemy: transactions are begun on the raw connection, so that COPY,
@@ -152,6 +154,11 @@ class Database:
                 "server_settings": {
                     "application_name": application_name,
                     "timezone": "UTC",
+                    # The server's own guard, also over sessions whose process is gone or hangs: who
+                    # runs, waits for a lock or idles in a transaction for so long is told to stop.
+                    "statement_timeout": _milliseconds(statement_seconds),
+                    "idle_in_transaction_session_timeout": _milliseconds(statement_seconds),
+                    "lock_timeout": _milliseconds(lock_seconds),
                     # A plan made at dawn, when a round's tables are empty, reads them whole; kept,
                     # it does so until somebody analyses them. Planning anew costs a millisecond.
                     "plan_cache_mode": "force_custom_plan",
@@ -287,6 +294,10 @@ class SessionLock:
 
     def __bool__(self) -> bool:
         return self._held and not self._raw.is_closed()
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
 
 
 def _gave_up(error: BaseException) -> TransientError | AlreadyWritten:

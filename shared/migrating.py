@@ -136,7 +136,8 @@ def run(metadata: sa.MetaData) -> None:
 
 
 async def _install(place: str | Address, install: Callable[[Transaction], Awaitable[None]]) -> None:
-    database = Database(place, pool_size=1)
+    # Whoever migrates beside us may take as long as it takes.
+    database = Database(place, pool_size=1, statement_seconds=0, lock_seconds=0)
     try:
         await database.transact(_locked, install)
     finally:

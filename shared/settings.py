@@ -91,6 +91,12 @@ class ServiceSettings(BaseModel):
         description="connections a process may hold to its database; requests in work are fewer: "
         "a quarter for batches, a quarter for our own services, the rest but one for all others",
     )
+    statement_seconds: float = Field(
+        60, ge=0, description="how long one statement may run, or a transaction do nothing; 0: ever"
+    )
+    lock_seconds: float = Field(
+        10, ge=0, description="how long a statement may wait for a lock; 0: ever"
+    )
     waiting_requests: int = Field(
         64,
         ge=0,

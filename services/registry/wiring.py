@@ -66,6 +66,8 @@ def wire(
         Address.of(settings.database_url, settings),
         before_commit=outbox.flush,
         pool_size=settings.database_pool,
+        statement_seconds=settings.statement_seconds,
+        lock_seconds=settings.lock_seconds,
         application_name="lastmetre registry",
     )
     vault = Vault(settings.keys_file)

@@ -81,6 +81,8 @@ def wire(
     database = Database(
         Address.of(settings.database_url, settings),
         pool_size=settings.database_pool,
+        statement_seconds=settings.statement_seconds,
+        lock_seconds=settings.lock_seconds,
         application_name="lastmetre reporting",
     )
     registry = service_client(settings.registry_url, settings, transports.get("registry"))
