@@ -34,7 +34,7 @@ from shared.http import Check
 from shared.openapi import openapi_reply
 from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
 
-Seq = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Detail = str | int | bool | None
 
 GENESIS = bytes(32)
@@ -159,6 +159,7 @@ async def record(
     by: Caller,
     action: str,
     targets: Iterable[object] = (),
+    /,
     **details: Detail,
 ) -> None:
     """Append one record to the log, in the transaction of what it tells.

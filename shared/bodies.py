@@ -232,7 +232,7 @@ def decode_one(body: bytes, row: type[T]) -> T:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise BadInput.at(*_explain(error)) from None
+        raise BadInput.at(*explain_invalid(error)) from None
     except _UNREADABLE:
         raise BadBody("the body is not JSON") from None
     if _holds_nul(body):
@@ -325,7 +325,7 @@ def _decode_each(raw: Sequence[bytes | msgspec.Raw], row: type[T], ref: str | No
         try:
             value = decoder.decode(data)
         except msgspec.ValidationError as error:
-            errors.append(RowError(index, *_explain(error), _ref(data, ref)))
+            errors.append(RowError(index, *explain_invalid(error), _ref(data, ref)))
         except _UNREADABLE:
             errors.append(RowError(index, "", "is not JSON"))
         else:
@@ -369,8 +369,8 @@ def _ref(data: bytes, name: str | None) -> str | None:
     return text if text is not None and _REF.fullmatch(text) else None
 
 
-def _explain(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Split msgspec's message into place and rule, and drop what may quote the input."""
+def explain_invalid(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Split msgspec's message into place and rule, and drop what may quote the input (R20)."""
     message = str(error)
     place = _PLACE.search(message)
     location = place["path"].lstrip(".") if place else ""

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, TypeVar
@@ -27,10 +27,19 @@ from shared.contracts import dispatch, registry
 from shared.contracts.envelope import Event, Message, Record, registered
 from shared.database import AlreadyWritten, Database, Transaction
 from shared.errors import TransientError
+from shared.explaining import kind_of
 from shared.kafka import KafkaSettings, Subscriber
 from shared.outbox import NIL, ConsumerPosition, Head, Heads, Pulled, ReportedPosition
 from shared.positions import Position, Verdict
-from shared.telemetry import APPLIED, CONSUMER_LAG, OLDEST_UNAPPLIED, PARKED, describe
+from shared.telemetry import (
+    APPLIED,
+    CONSUMER_LAG,
+    OLDEST_PARKED,
+    OLDEST_UNAPPLIED,
+    PARKED,
+    PARKED_TOTAL,
+    describe,
+)
 
 Handler = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
 Handlers = Mapping[type[Message], Handler]
@@ -315,12 +324,35 @@ class Consumer:
         if verdict.broken:
             self._stop(partition, "chain")
         if verdict.run:
-            await self.hand_over(tx, verdict.run)
+            await self._hand_over_as_decided(tx, verdict.run)
             await positions.advance(tx, self.name, verdict.run[-1])
             if self._gauged:
                 applied = len(verdict.run)
                 tx.after_commit(lambda: APPLIED.labels(self.name, partition[0], by).inc(applied))
         return verdict
+
+    async def _hand_over_as_decided(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Hand records over; what people decided about some of them before still holds.
+
+        Who reads a history again (a rebuild, a position that was put back) leaves out what was
+        discarded, and takes what was re-driven as it was mended.
+        """
+        decided = await positions.decided(tx, self.name, records)
+        if not decided:
+            await self.hand_over(tx, records)
+            return
+        undecided, kept = [], []
+        for record in records:
+            state, mended = decided.get(record.pos, ("", None))
+            if state == "parked":
+                undecided.append(record)
+            if state == "redriven" and mended is not None:
+                kept.append(replace(record, data=mended))
+            elif state != "discarded":
+                kept.append(record)
+        await self.hand_over(tx, kept)
+        if undecided:
+            await positions.settle_parked(tx, self.name, undecided)
 
     async def hand_over(self, tx: Transaction, records: Sequence[Record]) -> None:
         """Give records to their handlers, in order, runs of one type at a time.
@@ -355,6 +387,9 @@ class Consumer:
         if positions.judge(position, [record]).run:
             await positions.park(tx, self.name, record, reason)
             await positions.advance(tx, self.name, record)
+            if self._gauged:
+                set_aside = PARKED_TOTAL.labels(self.name, record.topic, kind_of(reason))
+                tx.after_commit(set_aside.inc)
 
     def _stop(self, partition: Partition, why: str) -> None:
         if partition not in self.stopped:
@@ -375,7 +410,11 @@ class Consumer:
     async def _gauge_parked(self) -> None:
         async with self.database.begin(readonly=True) as tx:
             counts = await positions.parked(tx, self.name)
+            oldest = await positions.oldest_parked(tx, self.name)
+        now = datetime.now(UTC)
         for topic in self.topics:
+            waiting = (now - oldest.get(topic, now)).total_seconds()
+            OLDEST_PARKED.labels(self.name, topic).set(max(0.0, waiting))
             PARKED.labels(self.name, topic).set(counts.get(topic, 0))
 
     async def _report(self) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from shared.contracts.envelope import PARTITIONS, Record
 from shared.database import Transaction
+from shared.explaining import kind_of
 from shared.outbox import NIL, Head
 
 
@@ -73,6 +74,12 @@ def tables(metadata: sa.MetaData) -> None:
         sa.Column("state", sa.Text, nullable=False, server_default="parked"),
         sa.Column("decided_at", sa.DateTime(timezone=True)),
         sa.Column("decided_by", sa.Text),
+        sa.Column("decided_why", sa.Text),
+        sa.Column("kind", sa.Text, nullable=False, server_default="refused"),
+        sa.Column("mended_data", sa.LargeBinary),
+        sa.Column("mended_at", sa.DateTime(timezone=True)),
+        sa.Column("mended_by", sa.Text),
+        sa.Column("mended_why", sa.Text),
         sa.UniqueConstraint("consumer", "topic", "partition", "incarnation", "pos"),
         comment="Records that could not be applied, whole, with what was decided about them",
     )
@@ -130,13 +137,43 @@ async def meet(tx: Transaction, consumer: str, head: Head) -> None:
 
 
 async def park(tx: Transaction, consumer: str, record: Record, reason: str) -> None:
-    """Set a record aside, whole; what was decided about its position before still holds."""
+    """Set a record aside, whole; one that was re-driven once and fails now is undecided again."""
     await tx.do(
         "INSERT INTO parked (consumer, topic, partition, pos, event_id, incarnation, type,"
-        " recorded_at, data, reason, parked_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now()) ON CONFLICT DO NOTHING",
+        " recorded_at, data, reason, kind, parked_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now())"
+        " ON CONFLICT (consumer, topic, partition, incarnation, pos) DO UPDATE"
+        " SET state = 'parked', reason = excluded.reason, kind = excluded.kind,"
+        " decided_at = NULL, decided_by = NULL, decided_why = NULL"
+        " WHERE parked.state = 'redriven'",
         consumer, record.topic, record.partition, record.pos, record.id, record.incarnation,
-        record.type, record.recorded_at, record.data, reason,
+        record.type, record.recorded_at, record.data, reason, kind_of(reason),
+    )  # fmt: skip
+
+
+async def decided(
+    tx: Transaction, consumer: str, records: Sequence[Record]
+) -> dict[int, tuple[str, bytes | None]]:
+    """Look up which of these records were set aside before: by position, state and mended data."""
+    first, last = records[0], records[-1]
+    rows = await tx.rows(
+        "SELECT pos, state, mended_data FROM parked WHERE consumer = $1 AND topic = $2"
+        " AND partition = $3 AND incarnation = $4 AND pos BETWEEN $5 AND $6",
+        consumer, first.topic, first.partition, first.incarnation, first.pos, last.pos,
+    )  # fmt: skip
+    return {pos: (state, mended) for pos, state, mended in rows}
+
+
+async def settle_parked(tx: Transaction, consumer: str, records: Sequence[Record]) -> None:
+    """Note that records set aside before were applied, as they came, when they came again."""
+    first = records[0]
+    await tx.do(
+        "UPDATE parked SET state = 'redriven', decided_at = now(), decided_by = 'replay',"
+        " mended_data = NULL, mended_at = NULL, mended_by = NULL, mended_why = NULL"
+        " WHERE consumer = $1 AND topic = $2 AND partition = $3 AND incarnation = $4"
+        " AND pos = ANY($5) AND state = 'parked'",
+        consumer, first.topic, first.partition, first.incarnation,
+        [record.pos for record in records],
     )  # fmt: skip
 
 
@@ -144,6 +181,16 @@ async def parked(tx: Transaction, consumer: str) -> dict[str, int]:
     """Count the records set aside and not decided on, by topic; topics without any are left out."""
     rows = await tx.rows(
         "SELECT topic, count(*) FROM parked WHERE consumer = $1 AND state = 'parked'"
+        " GROUP BY topic",
+        consumer,
+    )
+    return dict(map(tuple, rows))
+
+
+async def oldest_parked(tx: Transaction, consumer: str) -> dict[str, datetime]:
+    """Tell since when the oldest undecided record of each topic has been set aside."""
+    rows = await tx.rows(
+        "SELECT topic, min(parked_at) FROM parked WHERE consumer = $1 AND state = 'parked'"
         " GROUP BY topic",
         consumer,
     )

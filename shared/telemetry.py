@@ -67,6 +67,22 @@ PARKED = Gauge(
     "Records this consumer could not apply and set aside, undecided.",
     ["service", "topic"],
 )
+OLDEST_PARKED = Gauge(
+    "lastmetre_oldest_parked_seconds",
+    "How long the oldest undecided record has been set aside; 0: there is none.",
+    ["service", "topic"],
+)
+PARKED_TOTAL = Counter(
+    "lastmetre_parked_total",
+    "Records this consumer set aside, by the kind of failure.",
+    ["service", "topic", "kind"],
+)
+PARKED_DECISIONS = Counter(
+    "lastmetre_parked_decisions_total",
+    "What people did about records that were set aside.",
+    ["service", "topic", "decision"],
+)
+"""`decision` is `mended`, `redriven` or `discarded`."""
 APPLIED = Counter(
     "lastmetre_consumer_applied_total",
     "Records this consumer applied, by the way they came.",

@@ -1,6 +1,6 @@
 """What reporting's processes are made of: database, clients of the others, the consumer."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -8,16 +8,16 @@ from functools import partial
 import httpx
 
 from services.reporting.clients import Peers
-from services.reporting.domain.generations import CONSUMER, Generation, Place
+from services.reporting.domain.generations import CONSUMER, Generation
 from services.reporting.flow.account import Fold
 from services.reporting.settings import Settings
 from shared.address import Address
 from shared.clients import ServiceClient, service_client
-from shared.consumer import Consumer, Handler, Source
+from shared.consumer import Consumer, Source
 from shared.contracts.dispatch import VISITS
-from shared.contracts.envelope import Event, Message
+from shared.contracts.envelope import Message
 from shared.contracts.registry import ROLL, ROUNDS
-from shared.database import Database, Transaction
+from shared.database import Database
 from shared.kafka import KafkaSettings
 
 Folds = Mapping[type[Message], Fold]
@@ -40,14 +40,10 @@ class Wiring:
         """The services that figures are held against."""
         return Peers(self.registry, self.dispatch)
 
-    def builder(self, generation: Generation, discarded: Collection[Place]) -> Consumer:
-        """Make the consumer of a rebuild: the same events, by the pull, into another generation.
-
-        What people discarded stays out: decisions survive a rebuild.
-        """
+    def builder(self, generation: Generation) -> Consumer:
+        """Make the consumer of a rebuild: the same events, by the pull, into another generation."""
         handlers = {
-            message: _without(discarded, partial(fold, into=generation.id))
-            for message, fold in self.folds.items()
+            message: partial(fold, into=generation.id) for message, fold in self.folds.items()
         }
         return Consumer(
             generation.consumer,
@@ -108,17 +104,3 @@ async def connect(
 
 def _sources(registry: ServiceClient, dispatch: ServiceClient) -> Sequence[Source]:
     return [Source(registry, [ROUNDS, ROLL]), Source(dispatch, [VISITS])]
-
-
-def _without(discarded: Collection[Place], handler: Handler) -> Handler:
-    async def handle(tx: Transaction, events: Sequence[Event[Message]]) -> None:
-        kept = [event for event in events if _place(event) not in discarded]
-        if kept:
-            await handler(tx, kept)
-
-    return handle
-
-
-def _place(event: Event[Message]) -> Place:
-    record = event.record
-    return (record.topic, record.partition, record.incarnation, record.pos)

@@ -50,6 +50,9 @@ _CONSUMER: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/status"): OPERATING,
     ("GET", "/v1/parked"): OPERATING,
     ("GET", "/v1/parked/{parked_id}"): OPERATING,
+    ("POST", "/v1/parked:redrive"): OPERATING,
+    ("POST", "/v1/parked/{parked_id}:mend"): OPERATING,
+    ("POST", "/v1/parked/{parked_id}:try"): OPERATING,
     ("POST", "/v1/parked/{parked_id}:redrive"): OPERATING,
     ("POST", "/v1/parked/{parked_id}:discard"): OPERATING,
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
@@ -122,6 +123,8 @@ class DeadLetter:
     desk: Desk
     mend: Callable[[], None]
     """Make the producer's copy readable."""
+    meant: Any
+    """The data that it should have had."""
 
     async def states(self) -> list[str]:
         """What was decided on each dead letter."""
@@ -130,12 +133,18 @@ class DeadLetter:
         assert all(row["consumer"] == CONSUMER for row in rows)
         return [row["state"] for row in rows]
 
-    async def decide(self, how: str) -> int:
-        """Re-drive or discard it."""
+    async def decide(self, how: str, **body: Any) -> int:
+        """Mend, re-drive or discard it."""
         headers = self.desk.read_as("admin")
         items = (await self.desk.client.get("/v1/parked", headers=headers)).json()["items"]
         path = f"/v1/parked/{items[0]['id']}:{how}"
-        return (await self.desk.client.post(path, headers=headers)).status_code
+        body |= {} if how == "redrive" else {"reason": "as it was meant"}
+        return (await self.desk.client.post(path, headers=headers, json=body)).status_code
+
+    async def correct(self) -> None:
+        """Mend our copy of it, and leave the producer's as it is; then re-drive it."""
+        assert await self.decide("mend", data=self.meant) == 200
+        assert await self.decide("redrive") == 200
 
     async def rebuild(self) -> int:
         """Rebuild; return how many are then sampled."""
@@ -154,7 +163,8 @@ async def parked(desk: Desk) -> DeadLetter:
     log = desk.world.registry.log[ROLL, event.record.partition]
     log[-1] = replace(event.record, data=b"{")
     await desk.wiring.consumer.catch_up()
-    return DeadLetter(desk, lambda: log.__setitem__(-1, event.record))
+    meant = msgspec.json.decode(event.record.data)
+    return DeadLetter(desk, lambda: log.__setitem__(-1, event.record), meant)
 
 
 async def test_what_a_rebuild_can_read_is_parked_no_more(parked: DeadLetter) -> None:
@@ -184,7 +194,7 @@ async def test_what_is_discarded_while_a_rebuild_has_counted_it_is_left_out_of_t
     database, wiring = parked.desk.database, parked.desk.wiring
     begun = await database.transact(rebuild.begin, OPERATOR)
     parked.mend()
-    await wiring.builder(begun.generation, ()).catch_up()
+    await wiring.builder(begun.generation).catch_up()
     assert await parked.decide("discard") == 200
     assert await rebuild.build(database, wiring.builder) is None
     async with database.snapshot() as tx:
@@ -200,10 +210,46 @@ async def test_what_is_discarded_and_could_not_be_rebuilt_either_does_not_matter
 ) -> None:
     database, wiring = parked.desk.database, parked.desk.wiring
     begun = await database.transact(rebuild.begin, OPERATOR)
-    await wiring.builder(begun.generation, ()).catch_up()
+    await wiring.builder(begun.generation).catch_up()
     assert await parked.decide("discard") == 200
     assert await rebuild.build(database, wiring.builder)
     assert await parked.states() == ["discarded"]
+
+
+async def test_what_was_mended_and_redriven_is_rebuilt_as_it_was_mended(
+    parked: DeadLetter,
+) -> None:
+    """The producer's copy stays as damaged as it was."""
+    await parked.correct()
+    counted = (await parked.desk.get("/v1/coverage")).json()["total"]
+    assert counted["sampled"] == 1
+    for _ in range(2):
+        assert await parked.rebuild() == 1
+        assert await parked.states() == ["redriven"]
+    assert (await parked.desk.get("/v1/coverage")).json()["total"] == counted
+
+
+async def test_what_is_mended_while_a_rebuild_runs_is_in_the_next(parked: DeadLetter) -> None:
+    database, wiring = parked.desk.database, parked.desk.wiring
+    begun = await database.transact(rebuild.begin, OPERATOR)
+    await wiring.builder(begun.generation).catch_up()
+    await parked.correct()
+    assert await rebuild.build(database, wiring.builder) is None
+    assert await rebuild.build(database, wiring.builder)
+    assert (await parked.desk.get("/v1/coverage")).json()["total"]["sampled"] == 1
+    assert await parked.states() == ["redriven"]
+
+
+async def test_what_was_mended_but_not_redriven_gives_way_to_what_the_rebuild_could_read(
+    parked: DeadLetter,
+) -> None:
+    assert await parked.decide("mend", data=parked.meant | {"results": 7}) == 200
+    assert await parked.rebuild() == 0
+    assert await parked.states() == ["parked"]
+    parked.mend()
+    assert await parked.rebuild() == 1
+    assert await parked.states() == ["redriven"]
+    assert await parked.rebuild() == 1
 
 
 async def test_a_rebuild_leaves_no_gauges_behind(desk: Desk) -> None:
@@ -260,10 +306,10 @@ async def test_a_rebuild_during_which_everything_is_written_is_what_was_folded_l
     day = asyncio.create_task(a_busy_day(town, round_id, people[:4]))
     begun = (await wiring.database.transact(rebuild.begin, OPERATOR)).generation
     while not day.done():
-        await wiring.builder(begun, ()).sweep()
+        await wiring.builder(begun).sweep()
     await day
     await town.settle()
-    await wiring.builder(begun, ()).catch_up()
+    await wiring.builder(begun).catch_up()
     first = await life(wiring.database, begun.id - 1)
     assert all(first.values())
     assert await life(wiring.database, begun.id) == first

@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
-from uuid import UUID
+from typing import Literal
 
 from shared.errors import Conflict
 
 CONSUMER = "reporting"
 """Our name in `applied`, at the producers and as Kafka's group."""
-
-Place: TypeAlias = tuple[str, int, UUID, int]
-"""Where a record is: topic, partition, incarnation, position."""
 
 
 class RebuildRunning(Conflict):

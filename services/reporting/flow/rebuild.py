@@ -4,13 +4,13 @@ Somebody asks for it; a worker does it, and goes on where it was if it is restar
 live events go on feeding the current generation until the new one has reached them.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from services.reporting.domain.generations import Generation, Place
-from services.reporting.store import freshness, generations, parked
+from services.reporting.domain.generations import Generation
+from services.reporting.store import freshness, generations
 from shared import audit
 from shared.auth import Caller
 from shared.consumer import Consumer
@@ -19,7 +19,7 @@ from shared.database import Database, Transaction
 TRIES = 20
 """How often live events may be ahead again before the swap is left to the next round."""
 
-MakeConsumer = Callable[[Generation, Collection[Place]], Consumer]
+MakeConsumer = Callable[[Generation], Consumer]
 
 log = structlog.get_logger(__name__)
 
@@ -70,10 +70,9 @@ async def build(database: Database, make_consumer: MakeConsumer) -> Generation |
     async with database.session_lock("reporting.rebuild") as held:
         async with database.begin(readonly=True) as tx:
             building = await generations.building(tx)
-            discarded = await parked.discarded(tx, building) if building else ()
         if building is None or not held:
             return None
-        consumer = make_consumer(building, discarded)
+        consumer = make_consumer(building)
         for _ in range(TRIES):
             await consumer.catch_up()
             match await database.transact(generations.swap, building):

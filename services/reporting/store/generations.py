@@ -83,7 +83,7 @@ async def swap(tx: Transaction, built: Generation) -> Swap:
     await _lock_positions(tx, built)
     if await _is_behind(tx, built):
         return "behind"
-    if await parked.counts_discarded(tx, built):
+    if await parked.is_contradicted(tx, built):
         return "outdated"
     await _take_over_positions(tx, built)
     await _drop_positions(tx, built)

@@ -1,8 +1,6 @@
 """Our dead letters, and what becomes of them when figures are built anew."""
 
-from collections.abc import Collection
-
-from services.reporting.domain.generations import CONSUMER, Generation, Place
+from services.reporting.domain.generations import CONSUMER, Generation
 from shared.database import Transaction
 
 _PLACE = "topic, partition, incarnation, pos"
@@ -26,32 +24,38 @@ async def undecided(tx: Transaction) -> int:
     return found
 
 
+_KEPT = (
+    "event_id, type, recorded_at, data, reason, kind, parked_at, state, decided_at, decided_by,"
+    " decided_why, mended_data, mended_at, mended_by, mended_why"
+)
+
+
 async def carry_over(tx: Transaction, begun: Generation) -> None:
-    """Let a new generation know what people had given up by then: it leaves that out."""
+    """Let a new generation know what people had decided by then.
+
+    It leaves out what they gave up, and takes what they mended and re-drove as it was mended.
+    """
     await tx.do(
-        "INSERT INTO parked (consumer, topic, partition, pos, event_id, incarnation, type,"
-        " recorded_at, data, reason, parked_at, state, decided_at, decided_by)"
-        " SELECT $2, topic, partition, pos, event_id, incarnation, type,"
-        " recorded_at, data, reason, parked_at, state, decided_at, decided_by"
-        " FROM parked WHERE consumer = $1 AND state = 'discarded'",
+        f"INSERT INTO parked (consumer, {_PLACE}, {_KEPT})"
+        f" SELECT $2, {_PLACE}, {_KEPT} FROM parked WHERE consumer = $1"
+        " AND (state = 'discarded' OR state = 'redriven' AND mended_data IS NOT NULL)",
         CONSUMER, begun.consumer,
     )  # fmt: skip
 
 
-async def discarded(tx: Transaction, building: Generation) -> Collection[Place]:
-    """List the records that people had given up when a generation began."""
-    rows = await tx.rows(
-        f"SELECT {_PLACE} FROM parked WHERE consumer = $1 AND state = 'discarded'",
-        building.consumer,
-    )
-    return {(topic, partition, incarnation, pos) for topic, partition, incarnation, pos in rows}
+async def is_contradicted(tx: Transaction, built: Generation) -> bool:
+    """Say whether people have decided otherwise since a generation began.
 
-
-async def counts_discarded(tx: Transaction, built: Generation) -> bool:
-    """Say whether a generation counts a record that people have given up since it began."""
+    It counts a record that they gave up, or lacks one that they mended and re-drove.
+    """
     found: bool = await tx.value(
         "SELECT EXISTS (SELECT FROM parked WHERE consumer = $1 AND state = 'discarded'"
-        f" AND ({_PLACE}) NOT IN (SELECT {_PLACE} FROM parked WHERE consumer = $2))",
+        f" AND ({_PLACE}) NOT IN (SELECT {_PLACE} FROM parked WHERE consumer = $2))"
+        " OR EXISTS (SELECT FROM parked ours WHERE consumer = $1 AND state = 'redriven'"
+        " AND mended_data IS NOT NULL AND NOT EXISTS (SELECT FROM parked theirs"
+        " WHERE theirs.consumer = $2 AND theirs.mended_data = ours.mended_data"
+        " AND (theirs.topic, theirs.partition, theirs.incarnation, theirs.pos)"
+        " = (ours.topic, ours.partition, ours.incarnation, ours.pos)))",
         CONSUMER, built.consumer,
     )  # fmt: skip
     return found
@@ -62,16 +66,18 @@ async def merge(tx: Transaction, built: Generation) -> None:
     ours_and_theirs = (CONSUMER, built.consumer)
     # What the rebuild applied is parked no more.
     await tx.do(
-        "UPDATE parked SET state = 'redriven', decided_at = now(), decided_by = 'rebuild'"
+        "UPDATE parked SET state = 'redriven', decided_at = now(), decided_by = 'rebuild',"
+        " mended_data = NULL, mended_at = NULL, mended_by = NULL, mended_why = NULL"
         f" WHERE consumer = $1 AND state = 'parked' AND ({_PLACE}) NOT IN"
         f" (SELECT {_PLACE} FROM parked WHERE consumer = $2)",
         *ours_and_theirs,
     )
     # What was re-driven before and could not be applied now is parked again.
     await tx.do(
-        "UPDATE parked SET state = 'parked', decided_at = NULL, decided_by = NULL"
+        "UPDATE parked SET state = 'parked', decided_at = NULL, decided_by = NULL,"
+        " decided_why = NULL"
         f" WHERE consumer = $1 AND state = 'redriven' AND ({_PLACE}) IN"
-        f" (SELECT {_PLACE} FROM parked WHERE consumer = $2)",
+        f" (SELECT {_PLACE} FROM parked WHERE consumer = $2 AND state = 'parked')",
         *ours_and_theirs,
     )
     await tx.do(

@@ -1,4 +1,6 @@
-"""The audit log, each record sealing the last."""
+"""The audit log, each record sealing the last; parked events are mended."""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +14,22 @@ branch_labels = None
 depends_on = None
 
 
+def _mended() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("decided_why", sa.Text()),
+        sa.Column("kind", sa.Text(), nullable=False, server_default="refused"),
+        sa.Column("mended_data", sa.LargeBinary()),
+        sa.Column("mended_at", sa.DateTime(timezone=True)),
+        sa.Column("mended_by", sa.Text()),
+        sa.Column("mended_why", sa.Text()),
+    ]
+
+
 def upgrade() -> None:
+    for column in _mended():
+        op.add_column("parked", column)
+    op.execute("UPDATE parked SET kind = 'unreadable' WHERE reason LIKE 'unreadable %'")
+    op.execute("UPDATE parked SET kind = 'duplicate' WHERE reason LIKE '%UniqueViolationError'")
     op.create_table(
         "audit_log",
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -49,3 +66,5 @@ def downgrade() -> None:
         op.execute(statement)
     op.drop_table("audit_log_head")
     op.drop_table("audit_log")
+    for column in _mended():
+        op.drop_column("parked", column.name)
