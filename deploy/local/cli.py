@@ -28,9 +28,11 @@ app = typer.Typer(
 )
 importing_app = typer.Typer(no_args_is_help=True, help="Send a file through the HTTP API.")
 parked_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied.")
+audit_app = typer.Typer(no_args_is_help=True, help="Who looked at whom, and who decided what.")
 rebuild_app = typer.Typer(no_args_is_help=True, help="Build derived figures anew.")
 app.add_typer(importing_app, name="import")
 app.add_typer(parked_app, name="parked")
+app.add_typer(audit_app, name="audit")
 app.add_typer(rebuild_app, name="rebuild")
 
 
@@ -54,6 +56,14 @@ class Service(StrEnum):
     REPORTING = "reporting"
 
 
+class Failure(StrEnum):
+    """Why an event could not be applied."""
+
+    UNREADABLE = "unreadable"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
 class Kind(StrEnum):
     """What rows of a file are made into."""
 
@@ -69,6 +79,9 @@ Stack = Annotated[
         metavar="URL,URL,URL",
         help="registry, dispatch, reporting; default: the stack that `lastmetre up` runs",
     ),
+]
+Reason = Annotated[
+    str, typer.Option(help="why, for those who read it later; no names, no numbers of people")
 ]
 Registry = Annotated[
     str | None,
@@ -293,18 +306,91 @@ def parked_show(service: Service, number: int, *, stack: Stack = None) -> None:
     raise typer.Exit(operator.run(operator.show_parked(service.value, number)))
 
 
-@parked_app.command("redrive")
-def parked_redrive(service: Service, number: int, *, stack: Stack = None) -> None:
-    """Apply a parked event now, after what was wrong has been mended."""
+@parked_app.command("explain")
+def parked_explain(service: Service, number: int, *, stack: Stack = None) -> None:
+    """Say what is wrong with a parked event, what that means, and what to do about it."""
     operator = _operator(stack)
-    raise typer.Exit(operator.run(operator.decide_parked(service.value, number, "redrive")))
+    raise typer.Exit(operator.run(operator.explain_parked(service.value, number)))
+
+
+@parked_app.command("mend")
+def parked_mend(
+    service: Service,
+    number: int,
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="FILE", help="the data as JSON; - is stdin")
+    ],
+    *,
+    reason: Reason,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="try it, and leave it")] = False,
+    stack: Stack = None,
+) -> None:
+    """Give a parked event the data it should have had; it is applied by `redrive`."""
+    operator = _operator(stack)
+    work = operator.mend_parked(service.value, number, file.read(), reason, dry_run=dry_run)
+    raise typer.Exit(operator.run(work))
+
+
+@parked_app.command("redrive")
+def parked_redrive(
+    service: Service,
+    number: Annotated[int | None, typer.Argument()] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="all of the service, or of:")] = False,
+    kind: Annotated[Failure | None, typer.Option(help="with --all")] = None,
+    event: Annotated[str | None, typer.Option("--type", help="with --all")] = None,
+    stack: Stack = None,
+) -> None:
+    """Apply a parked event now, after what was wrong has been mended; or many of them."""
+    if (number is None) != every:
+        raise typer.BadParameter("either a NUMBER or --all")
+    operator = _operator(stack)
+    if number is None:
+        chosen = kind.value if kind else None
+        raise typer.Exit(operator.run(operator.redrive_all_parked(service.value, chosen, event)))
+    raise typer.Exit(operator.run(operator.redrive_parked(service.value, number)))
 
 
 @parked_app.command("discard")
-def parked_discard(service: Service, number: int, *, stack: Stack = None) -> None:
+def parked_discard(service: Service, number: int, *, reason: Reason, stack: Stack = None) -> None:
     """Give a parked event up; the ledger will show what it would have counted."""
     operator = _operator(stack)
-    raise typer.Exit(operator.run(operator.decide_parked(service.value, number, "discard")))
+    raise typer.Exit(operator.run(operator.discard_parked(service.value, number, reason)))
+
+
+@audit_app.command("list")
+def audit_list(
+    service: Service,
+    *,
+    who: Annotated[str | None, typer.Option(help="who did it: `sub` of their token")] = None,
+    action: Annotated[str | None, typer.Option(help="what they did")] = None,
+    target: Annotated[str | None, typer.Option(metavar="ID", help="to whom or what")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="RFC 3339")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="RFC 3339")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="most records")] = 100,
+    stack: Stack = None,
+) -> None:
+    """List who looked at whom and who decided what, newest first."""
+    asked = {"who": who, "action": action, "target": target, "since": since, "until": until}
+    given = {name: value for name, value in asked.items() if value is not None}
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.list_audit(service.value, given, limit)))
+
+
+@audit_app.command("verify")
+def audit_verify(
+    service: Annotated[Service | None, typer.Argument(help="default: all three")] = None,
+    *,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="HASH", help="one that was kept elsewhere, from `audit_recorded`"),
+    ] = None,
+    stack: Stack = None,
+) -> None:
+    """Hold audit logs against their hashes, and name the first record that does not fit."""
+    services = [service.value] if service else [each.value for each in Service]
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.verify_audit(services, head)))
 
 
 @rebuild_app.command("reporting")

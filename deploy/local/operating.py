@@ -1,8 +1,8 @@
-"""`lastmetre status | parked | rebuild`: what whoever runs a stack asks of it, over HTTP."""
+"""`lastmetre status | parked | audit | rebuild`: what who runs a stack asks of it, over HTTP."""
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from deploy.local.stack import SERVICES, Addresses
 _PATIENCE = 3.0  # seconds; who asks how things are wants to hear of trouble soon
 _PAUSE = 0.5  # seconds between two looks at a rebuild
 _SHOWN = 20
+_FEW = 3
 
 
 class OperatingError(LocalError):
@@ -132,14 +133,15 @@ class Operator:
 
     async def list_parked(self) -> int:
         """List the events that were set aside, of every service."""
-        table = Table("service", "id", "topic", "partition", "position", "type", "since", "reason")
+        columns = ("id", "kind", "topic", "partition", "pos", "type", "parked_at", "reason")
+        table = Table("service", *columns, "mended by")
         for service in SERVICES:
             async with self._api(service) as api:
                 after = 0
                 while items := (await api.get("/v1/parked", {"after": after}))["items"]:
                     for at in items:
-                        columns = ("id", "topic", "partition", "pos", "type", "parked_at", "reason")
-                        table.add_row(service, *(str(at[column]) for column in columns))
+                        cells = (str(at[column]) for column in columns)
+                        table.add_row(service, *cells, at.get("mended_by", ""))
                     after = items[-1]["id"]
         if table.row_count:
             self.out.print(table)
@@ -154,12 +156,109 @@ class Operator:
         self.out.print_json(msgspec.json.encode(answer).decode())
         return 0
 
-    async def decide_parked(self, service: str, number: int, decision: str) -> int:
-        """Redrive or discard one event."""
+    async def explain_parked(self, service: str, number: int) -> int:
+        """Say what is wrong with one event, what that means, and what to do about it."""
         async with self._api(service) as api:
-            answer = await api.post(f"/v1/parked/{number}:{decision}")
-        self.out.print(f"{service} {number}: {answer['state']}")
+            answer = await api.get(f"/v1/parked/{number}")
+        told = answer["explanation"]
+        place = f" at {told['field'] or 'the whole'}" if told["field"] is not None else ""
+        self._say(f"{service} {number}: {answer['type']}, {told['kind']}{place}: {told['rule']}")
+        self._say(f"round {told['round'] or 'unknown'}")
+        self._say(f"communities {', '.join(told['communities']) or 'unknown'}")
+        self._say(told["means"])
+        for number_, step in enumerate(told["next"], 1):
+            self._say(f"{number_}. {step}")
         return 0
+
+    async def mend_parked(
+        self, service: str, number: int, data: bytes, reason: str, *, dry_run: bool
+    ) -> int:
+        """Give one event other data, unless this is a dry run; 0 if it can be applied with it."""
+        try:
+            meant = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise OperatingError("the file is not JSON") from error
+        async with self._api(service) as api:
+            tried = await api.post(f"/v1/parked/{number}:try", {"data": meant})
+            if not dry_run:
+                body = {"data": meant, "reason": reason}
+                await api.post(f"/v1/parked/{number}:mend", body)
+        done = "tried" if dry_run else "mended"
+        verdict = "it can be applied" if tried["applies"] else f"NOT applicable: {tried['why']}"
+        self._say(f"{service} {number}: {done}; {verdict}")
+        return 0 if tried["applies"] else 1
+
+    async def redrive_parked(self, service: str, number: int) -> int:
+        """Redrive one event."""
+        async with self._api(service) as api:
+            answer = await api.post(f"/v1/parked/{number}:redrive")
+        self._say(f"{service} {number}: {answer['state']}")
+        return 0
+
+    async def redrive_all_parked(self, service: str, kind: str | None, event: str | None) -> int:
+        """Redrive all events of a kind of failure or type; 0 if none of them is left."""
+        asked = {"kind": kind, "type": event}
+        done, left, after = 0, [], 0
+        async with self._api(service) as api:
+            while (answer := await api.post("/v1/parked:redrive", {**asked, "after": after}))[
+                "last"
+            ] is not None:
+                done, after = done + len(answer["redriven"]), answer["last"]
+                left += answer["still_parked"]
+        still = f"; still parked: {', '.join(map(str, left))}" if left else ""
+        self._say(f"{service}: {done} redriven{still}")
+        return 1 if left else 0
+
+    async def discard_parked(self, service: str, number: int, reason: str) -> int:
+        """Give one event up."""
+        async with self._api(service) as api:
+            answer = await api.post(f"/v1/parked/{number}:discard", {"reason": reason})
+        self._say(f"{service} {number}: {answer['state']}")
+        return 0
+
+    # audit
+
+    async def list_audit(self, service: str, asked: Mapping[str, str], limit: int) -> int:
+        """List the newest records of one service's audit log."""
+        columns = ("seq", "at", "who", "roles", "action", "targets", "details")
+        table = Table(*columns)
+        async with self._api(service) as api:
+            page = await api.get("/v1/audit", {**asked, "limit": limit})
+        for at in page["items"]:
+            at["roles"], at["targets"] = ", ".join(at["roles"]), _few(at["targets"])
+            at["details"] = _words(at["details"])
+            table.add_row(*(str(at[column]) for column in columns))
+        self.out.print(table)
+        return 0
+
+    async def verify_audit(self, services: Sequence[str], head: str | None) -> int:
+        """Have audit logs held against their hashes; 0 if they are as they were written.
+
+        `head` is a hash that was kept elsewhere: one of the logs must hold it still.
+        """
+        well, found = True, False
+        for service in services:
+            after: dict[str, str | int] = {"known": head} if head else {}
+            verified = 0
+            async with self._api(service) as api:
+                while True:
+                    told = await api.get("/v1/audit:verify", after)
+                    verified, found = verified + told["verified"], found or bool(told["found"])
+                    if told["broken"] or told["whole"]:
+                        break
+                    after |= {"after": told["last"], "after_hash": told["last_hash"]}
+            if broken := told["broken"]:
+                well = False
+                self._say(f"{service}: BROKEN at record {broken['seq']}: {broken['how']}")
+            else:
+                self._say(f"{service}: {verified:,} records hold, head {told['last_hash']}")
+        if head and not found:
+            well = False
+            self._say("the head that was kept is not there: the log was CUT or written anew")
+        return 0 if well else 1
+
+    def _say(self, line: str) -> None:
+        self.out.print(line, markup=False, highlight=False, soft_wrap=True)
 
     # rebuild
 
@@ -186,6 +285,11 @@ def ledger_line(ledger: Mapping[str, Any]) -> str:
     word = {True: "balanced", False: "DOES NOT BALANCE", None: "pending"}[ledger["balanced"]]
     reasons = ", ".join(ledger.get("reasons", []))
     return f"ledger of {ledger['round']}: {word}{f' ({reasons})' if reasons else ''}"
+
+
+def _few(targets: Sequence[str]) -> str:
+    shown = ", ".join(targets[:_FEW])
+    return shown if len(targets) <= _FEW else f"{shown} and {len(targets) - _FEW} more"
 
 
 def _words(record: Mapping[str, Any]) -> str:
