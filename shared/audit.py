@@ -370,9 +370,7 @@ def router(database: Database) -> APIRouter:
 
         Administrators see all of it; others what was done by those whose areas lie within theirs.
         """
-        for name, moment in (("since", since), ("until", until)):
-            if moment is not None and moment.tzinfo is None:
-                raise BadInput.at(f"query.{name}", "must have an offset")
+        _check_times(since=since, until=until)
         before = unpack_cursor(cursor, tuple[Seq])[0] if cursor else None
         async with database.begin(readonly=True) as tx:
             found = await listed(
@@ -402,6 +400,18 @@ def router(database: Database) -> APIRouter:
         return json_reply(told)
 
     return routes
+
+
+def _check_times(**moments: datetime | None) -> None:
+    for name, moment in moments.items():
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
+            raise BadInput.at(f"query.{name}", "must have an offset")
+        try:
+            moment.astimezone(UTC)
+        except OverflowError:
+            raise BadInput.at(f"query.{name}", "must lie in the years 1 to 9999 of UTC") from None
 
 
 def gauge(database: Database, service: str) -> Check:
