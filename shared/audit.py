@@ -434,7 +434,7 @@ def examples() -> Examples:
         "areas": ["410171"],
         "action": "discard parked event",
         "targets": ["registry.rounds.v1/9/2"],
-        "details": {},
+        "details": {"reason": "its producer has sent it again"},
         "prev": GENESIS.hex(),
         "hash": "5b1f5a4b0c0e4f1b7d8a3c2f6e9d0b1a4c7e8f2d3b6a5948172635445362718f",
         "request_id": "3f0c7d0e6f1c4b6a9a7c2d5e8b1f4a60",
