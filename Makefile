@@ -10,10 +10,10 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos test-kafka kafka lint format lock
+.PHONY: help install demo test test-long chaos bench-overload test-kafka kafka lint format lock
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv and install everything into it, once
 
@@ -28,6 +28,9 @@ test-long: $(INSTALLED) ## play a hundred thousand random days against the accou
 
 chaos: $(INSTALLED) ## kill everything at random while results come in; ARGS="--broker apache --kills 100"
 	@$(RUN)/python -m tests.chaos $(ARGS)
+
+bench-overload: $(INSTALLED) ## offer five times the load it can carry, for five minutes; ARGS="--seconds 60"
+	@$(RUN)/python -m benchmarks.overload $(ARGS)
 
 test-kafka: $(INSTALLED) $(FETCHED) ## run journeys and faults on Apache Kafka; needs Java 17, and Maven once
 	@$(RUN)/python -m pytest tests/kafka $(ARGS)

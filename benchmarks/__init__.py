@@ -1,0 +1,1 @@
+"""What it can do, measured: one file per question, results as a table."""
