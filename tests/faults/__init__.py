@@ -1,0 +1,1 @@
+"""Faults: what may happen to a process, a server or a disk, and that nothing is lost by it."""
