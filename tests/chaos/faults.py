@@ -7,7 +7,7 @@ lives, and reporting says so over HTTP.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,10 +141,17 @@ class Prober:
         await self._until(self._all_live)
         return None
 
-    async def _until(self, attempt: Callable[..., Awaitable[Any]], *words: object) -> Any:
+    async def _until(self, attempt: Callable[..., Coroutine[Any, Any, Any]], *words: object) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        # Whoever waits in vain is asked for what by the name of its task.
+        task.set_name(f"{attempt.__name__} {words[:2]}")
         while True:
-            with suppress(*AWAY):
+            try:
                 answer = await attempt(*words)
+            except AWAY as error:
+                task.set_name(f"{attempt.__name__} {words[:2]}: {type(error).__name__}")
+            else:
                 if answer is not None:
                     return answer
             await asyncio.sleep(AGAIN_AFTER)

@@ -301,8 +301,8 @@ class _Run:
     # --- the end ---
 
     async def _judge(self, striker: Striker, prober: Prober, last: Any) -> None:
-        for task in striker.watching:
-            await asyncio.wait([task], timeout=AFTERWARDS)
+        self.tell("all is answered; the faults so far have to be made good")
+        await self._all_made_good(striker)
         books = self._books(prober)
         books.reckon()
         auditor = Auditor(self.ground, books)
@@ -317,9 +317,15 @@ class _Run:
                 self.outcome.ledger_after = time.monotonic() - struck
         except TimeoutError:
             findings.append(f"no true ledger: {auditor.last}; {auditor.different[:5]}")
-        await asyncio.wait(striker.watching, timeout=AFTERWARDS)
+        await self._all_made_good(striker)
         findings += await auditor.findings()
         self._note(findings)
+
+    async def _all_made_good(self, striker: Striker) -> None:
+        if not striker.watching:
+            return
+        _, waiting = await asyncio.wait(striker.watching, timeout=AFTERWARDS)
+        self.outcome.findings += [f"waits in vain: {task.get_name()}" for task in waiting]
 
     def _books(self, prober: Prober) -> Books:
         visited: dict[int, list[Swab]] = {}
