@@ -50,9 +50,12 @@ format: $(INSTALLED) ## format, and mend what can be mended
 	$(RUN)/ruff format
 	$(RUN)/ruff check --fix
 
-lock: ## renew requirements.lock from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --quiet
+
+lock: ## renew requirements.lock, and what of it the image takes, from pyproject.toml (needs uv)
+	$(COMPILE) --extra local --extra dev --upgrade --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock
 
 # The stamp is touched last, so that an installation that was interrupted is done again.
 # hatchling is in the lock, so building our own package needs no download that is not hashed.

@@ -286,6 +286,19 @@ def token(
 
 
 @app.command()
+def secrets(
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="made if it is not there")],
+) -> None:
+    """Write keys, passwords and tokens for a stack in containers; those that exist are kept."""
+    from deploy.local import credentials, tokens
+
+    written = credentials.hand_out(folder, tokens.development_issuer())
+    _tell(f"written to {folder}: {', '.join(path.name for path in written)}")
+    _tell("next     docker compose -f deploy/compose.yaml up --build --wait")
+    _tell("keep     registry-keys: without it nobody can read an id number in that database")
+
+
+@app.command()
 def status(*, stack: Stack = None) -> None:
     """Tell how the services are: ready, how far behind, what is parked, and the ledger."""
     operator = _operator(stack)
