@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench-overload test-kafka kafka lint format lock
+.PHONY: help install demo test test-long chaos bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-kafka: $(INSTALLED) $(FETCHED) ## run journeys and faults on Apache Kafka; 
 
 kafka: $(INSTALLED) $(FETCHED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C; ARGS="--brokers 3 --data DIR"
 	@$(RUN)/lastmetre kafka $(ARGS)
+
+drill-upgrade: $(INSTALLED) ## rehearse an upgrade under load; ARGS="--from REVISION"
+	@$(RUN)/python -m deploy.drills.upgrade $(ARGS)
 
 lint: $(INSTALLED) ## check style, types, the direction of imports, known weaknesses and vulnerabilities
 	$(RUN)/ruff check
