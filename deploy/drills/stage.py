@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -99,21 +99,17 @@ class Front:
             yield
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            behind = await asyncio.open_connection("127.0.0.1", next(self._behind))
-        except (OSError, StopIteration):
-            writer.close()
-            return
         # Whoever still talks when the drill ends is cut off, without a word about it.
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(_pour(reader, behind[1]), _pour(behind[0], writer))
+        with suppress(asyncio.CancelledError, OSError, StopIteration), closing(writer):
+            answers, behind = await asyncio.open_connection("127.0.0.1", next(self._behind))
+            with closing(behind):
+                await asyncio.gather(_pour(reader, behind), _pour(answers, writer))
 
 
 async def _pour(source: asyncio.StreamReader, into: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while chunk := await source.read(65_536):
-            into.write(chunk)
-            await into.drain()
+    while chunk := await source.read(65_536):
+        into.write(chunk)
+        await into.drain()
     into.close()
 
 
