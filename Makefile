@@ -41,6 +41,9 @@ kafka: $(INSTALLED) $(FETCHED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-
 drill-upgrade: $(INSTALLED) ## rehearse an upgrade under load; ARGS="--from REVISION"
 	@$(RUN)/python -m deploy.drills.upgrade $(ARGS)
 
+drill-restore: $(INSTALLED) ## rehearse the loss of registry's database, and an older backup
+	@$(RUN)/python -m deploy.drills.restore $(ARGS)
+
 lint: $(INSTALLED) ## check style, types, the direction of imports, known weaknesses and vulnerabilities
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check

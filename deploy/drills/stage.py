@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from deploy.local import demo, folders, servers
@@ -157,6 +159,32 @@ class Stage:
             if ports:
                 front.lead_to(ports)
 
+    def kill(self, running: Sequence[Running]) -> None:
+        """End processes as the loss of their machine would."""
+        for each in running:
+            each.process.kill()
+            each.process.wait()
+        self.running = [each for each in self.running if each not in running]
+
+    async def run_program(self, program: str, *options: str) -> None:
+        """Run one of PostgreSQL's own programs against the stage's server."""
+        process = await asyncio.create_subprocess_exec(
+            servers.program(program), "--host", str(self.postgres.socket_folder),
+            "--username", servers.USER, *options,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, complaint = await process.communicate()
+        if process.returncode:
+            raise DrillError(f"{program} failed: {complaint.decode().strip()}")
+
+    async def metric(self, service: str, role: str, name: str) -> float:
+        """Add up what a process tells of a metric."""
+        (running,) = (at for at in self.running if (at.service, at.role) == (service, role))
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"http://127.0.0.1:{running.port}/metrics")
+        families = text_string_to_metric_families(answer.text)
+        return sum(at.value for family in families for at in family.samples if at.name == name)
+
     async def stop(self, running: Sequence[Running]) -> None:
         """Stop processes in good order."""
         await asyncio.gather(*(each.leave() for each in running))
@@ -185,6 +213,10 @@ class Stage:
         front = f"http://127.0.0.1:{self.fronts[service].port}"
         return Api(front, lambda: token, patience=PATIENCE, waiting=self.repeated.append)
 
+    def people(self, residents: int) -> Population:
+        """Who lives in the district."""
+        return Population(residents, DISTRICT, 1, demo.FIRST_DAY)
+
     async def play(self, residents: int, enough: asyncio.Event) -> int:
         """Play days through the fronts, round after round, until enough; say how many.
 
@@ -192,11 +224,10 @@ class Stage:
             LocalError: a call was refused, or a day's ledger did not balance.
 
         """
-        people = Population(residents, DISTRICT, 1, demo.FIRST_DAY)
         quiet = Console(file=io.StringIO())
         days = 0
         while not (days and enough.is_set()):
-            if await demo.play(self.connect, people, quiet):
+            if await demo.play(self.connect, self.people(residents), quiet):
                 raise DrillError("a day's ledger did not balance")
             days += 1
         return days
@@ -287,9 +318,7 @@ def _cleared(stage: Stage) -> Iterator[None]:
     try:
         yield
     finally:
-        for each in stage.running:
-            each.process.kill()
-            each.process.wait()
+        stage.kill(stage.running)
 
 
 def run(drill: Callable[[Console], Coroutine[Any, Any, int]]) -> int:

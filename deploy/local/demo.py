@@ -124,30 +124,37 @@ async def play(connect: Connect, population: Population, out: Console) -> int:
     """
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-
-        async def opened(service: str, *roles: str, team: str | None = None) -> Api:
-            return await stack.enter_async_context(connect(service, *roles, team=team))
-
-        office = await opened("registry", "system", "admin")
-        reporting = await opened("reporting", "district", "system")
+        reporting = await stack.enter_async_context(connect("reporting", "district", "system"))
         with _progress(out) as progress:
-            people = await _populate(office, population, progress)
-            round_ = await _next_round(office, population)
-            day = Day(
-                round_=round_,
-                script=Script.write(people, round_.day, population.seed),
-                office=office,
-                dispatch=await opened("dispatch", "system", "admin"),
-                teams=[
-                    Team(name, await opened("dispatch", "team", team=name))
-                    for name in _team_names(population)
-                ],
-                area=population.prefix,
-            )
+            day = await morning(stack, connect, population, progress)
             await day.play(progress)
-        ledger, coverage = await _evening(reporting, round_.id)
-    out.print(_table(coverage, round_))
+        ledger, coverage = await _evening(reporting, day.round_.id)
+    out.print(_table(coverage, day.round_))
     return _conclude(ledger, out, time.monotonic() - began)
+
+
+async def morning(
+    stack: AsyncExitStack, connect: Connect, population: Population, progress: Progress
+) -> "Day":
+    """Put people on the roll and draft the next round; its day can be played then."""
+
+    async def opened(service: str, *roles: str, team: str | None = None) -> Api:
+        return await stack.enter_async_context(connect(service, *roles, team=team))
+
+    office = await opened("registry", "system", "admin")
+    people = await _populate(office, population, progress)
+    round_ = await _next_round(office, population)
+    return Day(
+        round_=round_,
+        script=Script.write(people, round_.day, population.seed),
+        office=office,
+        dispatch=await opened("dispatch", "system", "admin"),
+        teams=[
+            Team(name, await opened("dispatch", "team", team=name))
+            for name in _team_names(population)
+        ],
+        area=population.prefix,
+    )
 
 
 # --- before the day ---
@@ -274,6 +281,15 @@ class Day:
             )
             clock = f"round {self.round_.number}, {begin.hour + 1}:00"
             progress.update(bar, advance=1, description=clock)
+        await self._step("close")
+
+    async def send_again(self) -> None:
+        """Send all of the day's rows again, and close: what is on file is a duplicate (R19)."""
+        hours = list(self.script.hours())
+        await self._step("tick", {"clock_at": hours[-1][1].isoformat()})
+        for begin, end in hours:
+            await self._sites(begin, end)
+            await self._laboratory(begin, end)
         await self._step("close")
 
     async def _step(self, verb: str, body: object = None) -> None:

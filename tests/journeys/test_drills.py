@@ -18,3 +18,16 @@ def test_the_next_version_comes_up_beside_the_last_and_nothing_is_refused() -> N
     *_, before, last = drill.stdout.splitlines()
     assert "calls refused: 0" in before
     assert last == "ledger: balanced: true"
+
+
+def test_registry_comes_back_from_an_older_backup_and_the_day_is_sent_again() -> None:
+    drill = subprocess.run(
+        [sys.executable, "-m", "deploy.drills.restore", "--residents", "400"],
+        cwd=PROJECT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert drill.returncode == 0, drill.stdout + drill.stderr
+    assert "noticed" in drill.stdout
+    assert drill.stdout.splitlines()[-1] == "ledger: balanced: true"
