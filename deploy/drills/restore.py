@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from deploy.drills.stage import PROJECT, Stage, run, staged
-from deploy.local import demo
+from deploy.local import demo, servers
 
 _MOVES = 100  # events counted between two steps
 
@@ -59,7 +59,9 @@ async def drill(stage: Stage, residents: int) -> int:
 async def _lose_and_restore(stage: Stage, backup: str) -> None:
     stage.kill([at for at in stage.running if at.service == "registry"])
     await asyncio.to_thread(
-        stage.postgres.execute, "DROP DATABASE registry WITH (FORCE)", "CREATE DATABASE registry"
+        stage.postgres.execute,
+        "DROP DATABASE registry WITH (FORCE)",
+        f"CREATE DATABASE registry OWNER {servers.OWNER}",
     )
     await stage.run_program("pg_restore", "--dbname=registry", "--exit-on-error", backup)
     stage.lead_to(await stage.start(PROJECT, "registry"))
