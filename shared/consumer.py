@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -105,7 +106,16 @@ class Consumer:
         self._sources = sources
         self._client = {topic: source.client for source in sources for topic in source.topics}
         self._behind: dict[Partition, _Behind] = {}
-        self.stopped: set[Partition] = set()
+        self._stopped: dict[Partition, Position] = {}
+
+    @property
+    def stopped(self) -> AbstractSet[Partition]:
+        """Partitions whose producer's history changed: they wait until it is adopted."""
+        return set(self._stopped)
+
+    def silent(self) -> "Consumer":
+        """Make another one of us for a single errand: without Kafka and without metrics."""
+        return Consumer(self.name, self.database, self._sources, self._handlers, gauged=False)
 
     @property
     def topics(self) -> list[str]:
@@ -163,7 +173,7 @@ class Consumer:
             TransientError: our database or, where it had to be asked, the producer is not there.
 
         """
-        if partition in self.stopped:
+        if partition in self._stopped:
             return
         try:
             verdict = await self._settle(partition, records, "kafka")
@@ -230,26 +240,65 @@ class Consumer:
             position = applied.get(partition)
             if position is None or head.topic not in self._client:
                 continue
-            if positions.diverged(position, head):
-                self._stop(partition, "head")
-                continue
-            state = self._behind.setdefault(partition, _Behind())
-            state.observe(position, head)
-            if self._gauged:
-                CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(
-                    head.pos - position.pos
-                )
-            if head.pos > position.pos and partition not in self.stopped:
-                behind = True
-                if state.unmoved() >= stale_after:
-                    try:
-                        await self._pull(partition)
-                    except TransientError as error:
-                        failures.append(error)  # the other partitions do not wait for this one
+            try:
+                behind |= await self._sweep_partition(position, head, stale_after)
+            except TransientError as error:
+                failures.append(error)  # the other partitions do not wait for this one
         if self._gauged:
             for topic in {head.topic for head in heads}:
                 OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
         return behind
+
+    async def _sweep_partition(self, known: Position, head: Head, stale_after: float) -> bool:
+        """Compare one head with where we are and pull what is behind; say whether anything was."""
+        position = await self._reconciled(known, head)
+        if position is None:
+            return False
+        partition = (head.topic, head.partition)
+        state = self._behind.setdefault(partition, _Behind())
+        state.observe(position, head)
+        if self._gauged:
+            CONSUMER_LAG.labels(self.name, head.topic, str(head.partition)).set(
+                head.pos - position.pos
+            )
+        if head.pos <= position.pos or partition in self._stopped:
+            return False
+        if state.unmoved() >= stale_after:
+            await self._pull(partition)
+        return True
+
+    async def _reconciled(self, position: Position, head: Head) -> Position | None:
+        """Say where we stand with a producer that has this head; None: our histories contradict."""
+        if positions.diverged(position, head):
+            self._stop(position, "head")
+            return None
+        if positions.reborn(position, head):
+            position = await self._follow_over(position, head)
+        self._go_on(position)
+        return position
+
+    async def _follow_over(self, position: Position, head: Head) -> Position:
+        """Follow an adopted producer into its new life: say where we stand for that.
+
+        If its backup holds what we applied last, we are on the way and walk on. Else we had
+        followed its former life further than the backup goes: what came after counts no more, and
+        we begin with the snapshot that tells everything anew.
+        """
+        assert head.snapshot_pos is not None  # noqa: S101 - it is reborn
+        client, topic, partition = self._client[head.topic], head.topic, head.partition
+        if position.pos == 0:
+            return position
+        last = await _get_records(client, topic, partition, position.pos - 1, limit=1)
+        if last and last[0].id == position.id:
+            return position
+        first = await _get_records(client, topic, partition, head.snapshot_pos - 1, limit=1)
+        async with self.database.begin() as tx:
+            moved = await positions.rejoin(tx, self.name, head, first[0])
+            position = await positions.lock(tx, self.name, topic, partition)
+        if moved:
+            log.warning("producer_followed_into_new_life", topic=topic, partition=partition,
+                        incarnation=str(head.incarnation), pos=position.pos)  # fmt: skip
+        return position
 
     async def _meet(self, applied: Mapping[Partition, Position], heads: Sequence[Head]) -> None:
         """Learn whom we follow where we have applied nothing yet."""
@@ -273,7 +322,7 @@ class Consumer:
         """Fetch from the producer and apply until there is no more. No row is locked over HTTP."""
         topic, number = partition
         async with self.database.session_lock(f"pull:{self.name}:{topic}:{number}") as held:
-            while held and partition not in self.stopped:
+            while held and partition not in self._stopped:
                 async with self.database.begin(readonly=True) as tx:
                     after = await tx.value(
                         "SELECT pos FROM applied WHERE consumer = $1 AND topic = $2"
@@ -285,7 +334,7 @@ class Consumer:
                 if [record.pos for record in records] != list(
                     range(after + 1, after + 1 + len(records))
                 ):
-                    self._stop(partition, "hole")
+                    await self._stop_at(partition, "hole")
                     return
                 try:
                     verdict = await self._settle(partition, records, "pull")
@@ -320,15 +369,15 @@ class Consumer:
         self, tx: Transaction, partition: Partition, records: Sequence[Record], by: str
     ) -> Verdict:
         position = await positions.lock(tx, self.name, *partition)
-        verdict = positions.judge(position, records)
-        if verdict.broken:
-            self._stop(partition, "chain")
+        verdict = positions.judge(position, records, pulled=by == "pull")
         if verdict.run:
             await self._hand_over_as_decided(tx, verdict.run)
             await positions.advance(tx, self.name, verdict.run[-1])
             if self._gauged:
                 applied = len(verdict.run)
                 tx.after_commit(lambda: APPLIED.labels(self.name, partition[0], by).inc(applied))
+        if verdict.broken:
+            self._stop(await positions.lock(tx, self.name, *partition), "chain")
         return verdict
 
     async def _hand_over_as_decided(self, tx: Transaction, records: Sequence[Record]) -> None:
@@ -384,20 +433,37 @@ class Consumer:
         self, tx: Transaction, partition: Partition, record: Record, reason: str
     ) -> None:
         position = await positions.lock(tx, self.name, *partition)
-        if positions.judge(position, [record]).run:
+        if positions.judge(position, [record], pulled=True).run:
             await positions.park(tx, self.name, record, reason)
             await positions.advance(tx, self.name, record)
             if self._gauged:
                 set_aside = PARKED_TOTAL.labels(self.name, record.topic, kind_of(reason))
                 tx.after_commit(set_aside.inc)
 
-    def _stop(self, partition: Partition, why: str) -> None:
-        if partition not in self.stopped:
-            self.stopped.add(partition)
+    def _stop(self, position: Position, why: str) -> None:
+        partition = (position.topic, position.partition)
+        if partition not in self._stopped:
+            self._stopped[partition] = position
             if self._gauged:
-                STOPPED.labels(self.name, partition[0]).inc()
-            log.error("producer_history_changed", topic=partition[0], partition=partition[1],
-                      seen_by=why)  # fmt: skip
+                STOPPED.labels(self.name, position.topic).inc()
+            log.error("producer_history_changed", topic=position.topic,
+                      partition=position.partition, seen_by=why)  # fmt: skip
+
+    async def _stop_at(self, partition: Partition, why: str) -> None:
+        async with self.database.begin() as tx:
+            position = await positions.lock(tx, self.name, *partition)
+        self._stop(position, why)
+
+    def _go_on(self, position: Position) -> None:
+        """Go on with a partition that was stopped, once it was moved past what stopped it."""
+        partition = (position.topic, position.partition)
+        stopped_at = self._stopped.get(partition)
+        if stopped_at is None:
+            return
+        if position.incarnation != stopped_at.incarnation or position.pos > stopped_at.pos:
+            del self._stopped[partition]
+            if self._gauged:
+                STOPPED.labels(self.name, position.topic).dec()
 
     # --- what others see ---
 
@@ -438,6 +504,8 @@ class _Behind:
         self._lacking: deque[tuple[int, datetime]] = deque(maxlen=1000)
 
     def observe(self, position: Position, head: Head) -> None:
+        if position.pos < self._pos:
+            self._lacking.clear()  # positions of a life that is over
         if position.pos != self._pos or head.pos == position.pos:
             self._pos, self._still_since = position.pos, time.monotonic()
         if head.recorded_at and (not self._lacking or self._lacking[-1][0] < head.pos):
@@ -498,11 +566,11 @@ async def _get_heads(source: Source) -> list[Head]:
 
 
 async def _get_records(
-    client: httpx.AsyncClient, topic: str, partition: int, after: int
+    client: httpx.AsyncClient, topic: str, partition: int, after: int, limit: int = PULL_BYTES
 ) -> list[Record]:
     answer = await _call(
         client, "GET", f"/v1/outbox/{topic}/{partition}",
-        params={"after": after, "bytes": PULL_BYTES},
+        params={"after": after, "bytes": limit},
     )  # fmt: skip
     return _read(answer, Pulled).as_records(topic, partition)
 

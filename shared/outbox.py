@@ -44,6 +44,8 @@ def tables(metadata: sa.MetaData) -> None:
         sa.Column("id", pg.UUID, nullable=False),
         sa.Column("incarnation", pg.UUID, nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True)),
+        sa.Column("snapshot_pos", sa.BigInteger, comment="where this life's snapshot begins"),
+        sa.Column("adopted_from", pg.UUID, comment="the life before this one"),
         comment="Last position minted per partition; the row lock that orders its writers",
     )
     sa.Table(
@@ -167,8 +169,12 @@ async def flush(tx: Transaction) -> None:
 # --- the pull: what a producer serves to whoever is behind ---
 
 
-class Head(msgspec.Struct, frozen=True):
-    """The last position minted in one partition, and the id of its event."""
+class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last position minted in one partition, and the id of its event.
+
+    `snapshot_pos` is set once the producer was adopted: there it tells anew all that it stands for,
+    for those who had followed its former life, `adopted_from`, further than its backup went.
+    """
 
     topic: str
     partition: int
@@ -176,6 +182,8 @@ class Head(msgspec.Struct, frozen=True):
     id: UUID
     incarnation: UUID
     recorded_at: datetime | None
+    snapshot_pos: int | None = None
+    adopted_from: UUID | None = None
 
 
 class Heads(msgspec.Struct, frozen=True):
@@ -215,8 +223,8 @@ class Pulled(msgspec.Struct, frozen=True):
 async def heads(tx: Transaction) -> list[Head]:
     """Read every head."""
     rows = await tx.rows(
-        "SELECT topic, partition, pos, id, incarnation, recorded_at FROM outbox_head"
-        " ORDER BY topic, partition"
+        "SELECT topic, partition, pos, id, incarnation, recorded_at, snapshot_pos, adopted_from"
+        " FROM outbox_head ORDER BY topic, partition"
     )
     return [Head(*row) for row in rows]
 

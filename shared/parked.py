@@ -140,12 +140,18 @@ class ParkedList(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """How far one partition was applied, and when that was announced."""
+    """How far one partition was applied, and when that was announced.
+
+    `id` is the last event's and `incarnation` the life of its producer: heads that contradict them
+    tell of a restored backup.
+    """
 
     topic: str
     partition: int
     applied: int
     recorded_at: datetime | None
+    id: UUID
+    incarnation: UUID
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -166,7 +172,6 @@ def examples(service: str, topic: str, type_name: str, data: str) -> Examples:
         data: of that event
 
     """
-    applied = {"topic": topic, "partition": 9, "applied": 2}
     event = {
         "id": 1,
         "topic": topic,
@@ -178,6 +183,13 @@ def examples(service: str, topic: str, type_name: str, data: str) -> Examples:
         "reason": "ValueError",
         "kind": "refused",
         "parked_at": "2022-01-14T00:00:08.427135Z",
+    }
+    applied = {
+        "topic": topic,
+        "partition": 9,
+        "applied": 2,
+        "id": "5b0c1c7e-8f46-4a8e-a7a1-0d0f4e8f7c11",
+        "incarnation": "017e5560-7c00-7d31-84cd-33f2eeef9c28",
     }
     decided = {"decided_at": "2022-01-14T00:15:00.191008Z", "decided_by": "operator"}
     mended = {
@@ -489,7 +501,7 @@ async def status(database: Database, consumer: Consumer, service: str) -> dict[s
         "service": service,
         "positions": [
             {"topic": p.topic, "partition": p.partition, "applied": p.pos,
-             "recorded_at": p.recorded_at}
+             "recorded_at": p.recorded_at, "id": p.id, "incarnation": p.incarnation}
             for p in applied
         ],
         "parked": parked,

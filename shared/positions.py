@@ -54,6 +54,7 @@ def tables(metadata: sa.MetaData) -> None:
         sa.Column("id", pg.UUID, nullable=False),
         sa.Column("incarnation", pg.UUID, nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True)),
+        sa.Column("retold", pg.UUID, comment="the life whose snapshot was applied to its end"),
         comment="Position applied per partition; moved in the transaction of its effect",
     )
     sa.Table(
@@ -136,6 +137,39 @@ async def meet(tx: Transaction, consumer: str, head: Head) -> None:
     )  # fmt: skip
 
 
+async def rejoin(tx: Transaction, consumer: str, head: Head, first: Record) -> bool:
+    """Stand just before the snapshot an adopted producer begins its new life with.
+
+    Says whether we did: somebody else of us may have been faster.
+    """
+    done = await tx.value(
+        "UPDATE applied SET pos = $4, id = $5, incarnation = $6"
+        " WHERE consumer = $1 AND topic = $2 AND partition = $3 AND incarnation < $6 RETURNING pos",
+        consumer, head.topic, head.partition, first.pos - 1, first.prev_id, head.incarnation,
+    )  # fmt: skip
+    return done is not None
+
+
+async def retold(tx: Transaction, consumer: str, last: Record) -> bool:
+    """Note that a snapshot is applied to its end; say whether it now is in all partitions.
+
+    It is true for one of the partitions exactly: they wait for each other here.
+    """
+    await tx.do(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"retold:{consumer}:{last.topic}"
+    )
+    await tx.do(
+        "UPDATE applied SET retold = $4 WHERE consumer = $1 AND topic = $2 AND partition = $3",
+        consumer, last.topic, last.partition, last.incarnation,
+    )  # fmt: skip
+    everywhere: bool = await tx.value(
+        "SELECT bool_and(retold IS NOT DISTINCT FROM $3) FROM applied"
+        " WHERE consumer = $1 AND topic = $2",
+        consumer, last.topic, last.incarnation,
+    )  # fmt: skip
+    return everywhere
+
+
 async def park(tx: Transaction, consumer: str, record: Record, reason: str) -> None:
     """Set a record aside, whole; one that was re-driven once and fails now is undecided again."""
     await tx.do(
@@ -197,16 +231,18 @@ async def oldest_parked(tx: Transaction, consumer: str) -> dict[str, datetime]:
     return dict(map(tuple, rows))
 
 
-def judge(position: Position, records: Sequence[Record]) -> Verdict:
+def judge(position: Position, records: Sequence[Record], *, pulled: bool = False) -> Verdict:
     """Hold records against the running position, each one, in the order they came.
 
-    Records of a foreign incarnation are dropped: an old topic that outlived its database is not
-    our history. Until a head told us the producer's incarnation, everything is foreign.
+    Kafka's records of a foreign incarnation are dropped: an old topic that outlived its database is
+    not our history. Until a head told us the producer's incarnation, everything is foreign. What
+    was `pulled` is the producer's own log, and there the chain alone decides: it leads from one
+    life of the producer into the next.
     """
     run: list[Record] = []
     pos, last_id = position.pos, position.id
     for record in records:
-        if record.incarnation != position.incarnation or record.pos <= pos:
+        if record.pos <= pos or not (pulled or record.incarnation == position.incarnation):
             continue
         if record.pos != pos + 1:
             return Verdict(run, gap=True, broken=False)
@@ -218,9 +254,17 @@ def judge(position: Position, records: Sequence[Record]) -> Verdict:
 
 
 def diverged(position: Position, head: Head) -> bool:
-    """Say whether a producer's head contradicts what we applied: it was restored from a backup."""
+    """Say whether a producer's head contradicts what we applied: it was restored from a backup.
+
+    A later life that was adopted contradicts nobody: it tells everything anew.
+    """
     if position.pos == 0 and position.incarnation in (NIL, head.incarnation):
         return False
-    if position.incarnation != head.incarnation or head.pos < position.pos:
-        return True
-    return head.pos == position.pos and head.id != position.id
+    if position.incarnation != head.incarnation:
+        return not reborn(position, head)
+    return head.pos < position.pos or (head.pos == position.pos and head.id != position.id)
+
+
+def reborn(position: Position, head: Head) -> bool:
+    """Say whether a producer was adopted since: incarnations are ids that sort by time."""
+    return head.snapshot_pos is not None and head.incarnation > position.incarnation != NIL

@@ -30,10 +30,14 @@ importing_app = typer.Typer(no_args_is_help=True, help="Send a file through the 
 parked_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who looked at whom, and who decided what.")
 rebuild_app = typer.Typer(no_args_is_help=True, help="Build derived figures anew.")
+adopt_app = typer.Typer(
+    no_args_is_help=True, help="After a database was restored from an older backup."
+)
 app.add_typer(importing_app, name="import")
 app.add_typer(parked_app, name="parked")
 app.add_typer(audit_app, name="audit")
 app.add_typer(rebuild_app, name="rebuild")
+app.add_typer(adopt_app, name="adopt")
 
 
 class Role(StrEnum):
@@ -411,6 +415,20 @@ def rebuild_reporting(*, stack: Stack = None) -> None:
     """Build reporting's counters anew beside the old ones, and swap."""
     operator = _operator(stack)
     raise typer.Exit(operator.run(operator.rebuild()))
+
+
+@adopt_app.command("registry")
+def adopt_registry(*, stack: Stack = None) -> None:
+    """Let registry begin a new life and tell everything anew; the others go on from there."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.adopt("registry")))
+
+
+@adopt_app.command("dispatch")
+def adopt_dispatch(*, stack: Stack = None) -> None:
+    """Let dispatch begin a new life and tell everything anew; the others go on from there."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.adopt("dispatch")))
 
 
 def _play(addresses: "Addresses", residents: int, district: str, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""`lastmetre status | parked | audit | rebuild`: what who runs a stack asks of it, over HTTP."""
+"""`lastmetre status | parked | audit | rebuild | adopt`: what a stack is asked, over HTTP."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -15,11 +16,18 @@ from rich.table import Table
 from deploy.local.calls import Api, CallError
 from deploy.local.errors import LocalError
 from deploy.local.stack import SERVICES, Addresses
+from shared import positions
+from shared.outbox import Head, Heads, Pulled, PulledRecord
+from shared.positions import Position
 
 _PATIENCE = 3.0  # seconds; who asks how things are wants to hear of trouble soon
 _PAUSE = 0.5  # seconds between two looks at a rebuild
 _SHOWN = 20
 _FEW = 3
+_ADOPTING = 600.0  # seconds; a city's snapshot takes minutes, and everybody has to take it in
+
+PRODUCERS = ("registry", "dispatch")
+Partition = tuple[str, int]
 
 
 class OperatingError(LocalError):
@@ -35,6 +43,14 @@ class Lag:
     behind: int
     oldest: float
     parked: int
+
+
+@dataclass(frozen=True)
+class ConsumerStatus:
+    """How far a service is with each partition, and how many events of each topic it set aside."""
+
+    positions: Mapping[Partition, Position]
+    parked: Mapping[str, int]
 
 
 class Operator:
@@ -63,10 +79,23 @@ class Operator:
         self.out.print(_services_table(self.addresses, ready))
         if not all(answer == "ready" for answer in ready.values()):
             return 1
-        lags = await self._lags()
+        statuses = await self._statuses()
+        # Heads last: by now, every one has reached what was applied; else its history changed.
+        heads = await self._heads()
+        nexts = await self._nexts(statuses, heads)
+        lags = _lags(statuses, heads, nexts)
         self.out.print(_lag_table(lags))
+        broken = _contradicted(statuses, heads, nexts)
+        for producer, consumers in sorted(broken.items()):
+            self.out.print(
+                f"{producer} was restored from an older backup: {', '.join(sorted(consumers))} had"
+                f" followed it further and stopped. Next: lastmetre adopt {producer}",
+                markup=False,
+                highlight=False,
+            )
         balanced = await self._ledger()
-        return 0 if balanced is not False and not any(lag.parked for lag in lags) else 1
+        well = balanced is not False and not broken and not any(lag.parked for lag in lags)
+        return 0 if well else 1
 
     async def _ready(self, service: str) -> str:
         async with httpx.AsyncClient(timeout=_PATIENCE) as client:
@@ -76,45 +105,48 @@ class Operator:
                 return "does not answer"
         return "ready" if answer.is_success else "not ready"
 
-    async def _lags(self) -> list[Lag]:
-        heads = await self._heads()
-        lags = []
+    async def _statuses(self) -> dict[str, ConsumerStatus]:
+        statuses = {}
         for service in SERVICES:
             async with self._api(service) as api:
-                status = await api.get("/v1/status")
-            applied = {(at["topic"], at["partition"]): at["applied"] for at in status["positions"]}
-            for topic in sorted({topic for topic, _ in applied}):
-                behind = {
-                    partition: heads.get((name, partition), 0) - pos
-                    for (name, partition), pos in applied.items()
-                    if name == topic
-                }
-                waiting = {
-                    partition: applied[topic, partition]
-                    for partition, count in behind.items()
-                    if count > 0
-                }
-                oldest = await self._oldest(topic, waiting)
-                parked = status["parked"].get(topic, 0)
-                lags.append(Lag(service, topic, sum(behind.values()), oldest, parked))
-        return lags
+                answer = await api.get("/v1/status")
+            statuses[service] = ConsumerStatus(
+                {
+                    (at["topic"], at["partition"]): Position(
+                        at["topic"], at["partition"], at["applied"], UUID(at["id"]),
+                        UUID(at["incarnation"]), None,
+                    )
+                    for at in answer["positions"]
+                },
+                answer["parked"],
+            )  # fmt: skip
+        return statuses
 
-    async def _heads(self) -> dict[tuple[str, int], int]:
-        heads = {}
-        for producer in ("registry", "dispatch"):
+    async def _heads(self) -> dict[Partition, Head]:
+        heads: dict[Partition, Head] = {}
+        for producer in PRODUCERS:
             async with self._api(producer) as api:
-                for head in (await api.get("/v1/outbox/heads"))["heads"]:
-                    heads[head["topic"], head["partition"]] = head["pos"]
+                answer = msgspec.convert(await api.get("/v1/outbox/heads"), Heads)
+            heads |= {(head.topic, head.partition): head for head in answer.heads}
         return heads
 
-    async def _oldest(self, topic: str, applied: Mapping[int, int]) -> float:
-        """Age, in seconds, of the oldest event after the given positions of a topic."""
-        times = []
-        async with self._api(topic.partition(".")[0]) as api:
-            for partition, pos in applied.items():
+    async def _nexts(
+        self, statuses: Mapping[str, ConsumerStatus], heads: Mapping[Partition, Head]
+    ) -> dict[tuple[Partition, int], PulledRecord]:
+        """Read the first event after every position that is behind its head."""
+        wanted = {
+            (place, position.pos)
+            for status in statuses.values()
+            for place, position in status.positions.items()
+            if place in heads and position.pos < heads[place].pos
+        }
+        found = {}
+        for (topic, partition), pos in sorted(wanted):
+            async with self._api(_producer(topic)) as api:
                 page = await api.get(f"/v1/outbox/{topic}/{partition}", {"after": pos, "bytes": 1})
-                times += [datetime.fromisoformat(at["recorded_at"]) for at in page["records"][:1]]
-        return (datetime.now(UTC) - min(times)).total_seconds() if times else 0.0
+            for record in msgspec.convert(page, Pulled).records[:1]:
+                found[(topic, partition), pos] = record
+        return found
 
     async def _ledger(self) -> bool | None:
         async with self._api("reporting") as api:
@@ -278,6 +310,75 @@ class Operator:
             f" in {time.monotonic() - since:.0f} s"
         )
         return 0
+
+    # adopt
+
+    async def adopt(self, producer: str) -> int:
+        """Let a producer that was restored from a backup begin a new life; wait for the others."""
+        async with Api(self.addresses.of(producer), lambda: self.token, patience=_ADOPTING) as api:
+            former = (await api.get("/v1/outbox/heads"))["heads"][0]["incarnation"]
+            # An answer that was lost is asked for again: `replaces` tells that it is the same wish.
+            adopted = await api.post("/v1/outbox:adopt", {"replaces": former})
+        life = UUID(adopted["incarnation"])
+        self.out.print(f"{producer} begins a new life: {life}", highlight=False)
+        give_up = time.monotonic() + _ADOPTING
+        while late := _not_following(await self._statuses(), producer, life):
+            if time.monotonic() > give_up:
+                self.out.print(f"not following yet: {', '.join(late)}", highlight=False)
+                return 1
+            await asyncio.sleep(_PAUSE)
+        self.out.print("everybody follows; `lastmetre status` tells how far, and the ledger")
+        return 0
+
+
+def _producer(topic: str) -> str:
+    return topic.partition(".")[0]
+
+
+def _lags(
+    statuses: Mapping[str, ConsumerStatus],
+    heads: Mapping[Partition, Head],
+    nexts: Mapping[tuple[Partition, int], PulledRecord],
+) -> list[Lag]:
+    now, lags = datetime.now(UTC), []
+    for service, status in statuses.items():
+        for topic in sorted({topic for topic, _ in status.positions}):
+            own = {place: p.pos for place, p in status.positions.items() if place[0] == topic}
+            behind = sum(heads[place].pos - pos for place, pos in own.items() if place in heads)
+            times = [nexts[each].recorded_at for each in own.items() if each in nexts]
+            oldest = (now - min(times)).total_seconds() if times else 0.0
+            lags.append(Lag(service, topic, behind, oldest, status.parked.get(topic, 0)))
+    return lags
+
+
+def _contradicted(
+    statuses: Mapping[str, ConsumerStatus],
+    heads: Mapping[Partition, Head],
+    nexts: Mapping[tuple[Partition, int], PulledRecord],
+) -> dict[str, set[str]]:
+    """Find producers whose history contradicts what was applied of it, and at whom."""
+    found: dict[str, set[str]] = {}
+    for service, status in statuses.items():
+        for place, position in status.positions.items():
+            head, following = heads.get(place), nexts.get((place, position.pos))
+            if head is None or positions.reborn(position, head):
+                continue
+            broken = following is not None and following.prev_id != position.id
+            if broken or positions.diverged(position, head):
+                found.setdefault(_producer(position.topic), set()).add(service)
+    return found
+
+
+def _not_following(statuses: Mapping[str, ConsumerStatus], producer: str, life: UUID) -> list[str]:
+    return [
+        service
+        for service, status in statuses.items()
+        if any(
+            position.incarnation < life
+            for (topic, _), position in status.positions.items()
+            if _producer(topic) == producer
+        )
+    ]
 
 
 def ledger_line(ledger: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ from services.dispatch import worker
 from services.dispatch.api import cases, hands, teams, visits, waiting
 from services.dispatch.api.access import ACCESS
 from services.dispatch.api.examples import EXAMPLES
+from services.dispatch.flow.adoption import MARKS, retell
 from services.dispatch.settings import Settings
 from services.dispatch.wiring import NO_TRANSPORTS, TOPICS, wire
-from shared import audit, http, outbox, parked
+from shared import adoption, audit, http, outbox, parked
 from shared.admission import Limits
 from shared.auth import KeySet, Verifier
 
@@ -47,6 +48,9 @@ def create_app(
             teams.router,
             hands.router,
             outbox.router(wiring.database, TOPICS),
+            adoption.router(
+                wiring.database, MARKS, retell, worker.consumer(wiring).silent().catch_up
+            ),
             parked.router(wiring.database, worker.consumer(wiring), "dispatch"),
             audit.router(wiring.database),
         ],

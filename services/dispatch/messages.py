@@ -1,13 +1,13 @@
 """Contract ↔ domain, both directions. The only file of dispatch that knows both."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from services.dispatch.domain.areas import Area
 from services.dispatch.domain.hands import ToldHand
-from services.dispatch.domain.people import Standing
+from services.dispatch.domain.people import Person, Standing
 from services.dispatch.domain.roll import Told, VisitAnswer
 from services.dispatch.domain.rounds import Round
 from services.dispatch.domain.steps import Step
@@ -18,12 +18,15 @@ from shared.contracts.dispatch import (
     VisitChange,
     VisitSample,
     VisitsChanged,
+    VisitsCounted,
+    VisitsRetold,
 )
-from shared.contracts.envelope import Event, partition_of
+from shared.contracts.envelope import Event, Message, partition_of
 from shared.contracts.registry import (
     AreasChanged,
     Change,
     RollChanged,
+    RollStated,
     RoundChanged,
     VisitsAnswered,
 )
@@ -35,6 +38,8 @@ PER_MESSAGE = 1000
 """Changes in one message at most."""
 
 T = TypeVar("T")
+Keyed = tuple[Message, str]
+"""A message and the key that chooses its partition."""
 
 
 # --- in ---
@@ -109,6 +114,23 @@ def newest(
                 continue
             found[resident] = _told(change, incarnation, community, life)
     return found
+
+
+def stated(
+    events: Sequence[Event[RollStated]], *, worthy: frozenset[Need], life: str
+) -> dict[str, tuple[dict[str, Told], set[str]]]:
+    """Read where people stand, by round, rounds sorted; and who of them concerns us in any case."""
+    rounds: dict[str, tuple[dict[str, Told], set[str]]] = {}
+    for event in events:
+        told, concern = rounds.setdefault(event.data.round, ({}, set()))
+        for community, people in event.data.communities.items():
+            for person in people:
+                resident = person.resident
+                change = Change(resident, person.rev, None, person.standing)
+                told[resident] = _told(change, event.record.incarnation, community, life)
+                if _concerns(change, worthy):
+                    concern.add(resident)
+    return dict(sorted(rounds.items()))
 
 
 def answers(events: Sequence[Event[VisitsAnswered]]) -> dict[str, list[VisitAnswer]]:
@@ -187,6 +209,37 @@ def announce(tx: Transaction, steps: Iterable[Step]) -> None:
         tx.announce(HandsChanged(round_id, [hand for _, hand in changed]), key=changed[0][0])
     for moved in _chunks(visits):
         tx.announce(VisitsChanged(round_id, [visit for _, visit in moved]), key=moved[0][0])
+
+
+def open_hands(round_id: str, persons: Iterable[Person]) -> Iterator[Keyed]:
+    """Tell hands as they are, though none moved, each through the partition it is told in."""
+    by_partition: dict[int, list[tuple[str, HandChange]]] = {}
+    for person in persons:
+        change = _hand_change(Step(person, person))
+        by_partition.setdefault(partition_of(person.key), []).append((person.key, change))
+    for chunk in _chunks(by_partition):
+        yield HandsChanged(round_id, [hand for _, hand in chunk]), chunk[0][0]
+
+
+def visits_counted(round_id: str, counts: Mapping[str, dict[str, int]]) -> Iterator[Keyed]:
+    """Tell how many visits were made in each community, each through its own partition."""
+    by_partition: dict[int, list[str]] = {}
+    for community in sorted(counts):
+        by_partition.setdefault(partition_of(community), []).append(community)
+    for chunk in _chunks(by_partition):
+        yield VisitsCounted(round_id, {code: counts[code] for code in chunk}), chunk[0]
+
+
+def visits_retold(made: Iterable[Visit]) -> Iterator[Keyed]:
+    """Tell visits once more, as they are, each through the partition it is told in."""
+    by_place: dict[tuple[str, int], list[Visit]] = {}
+    for visit in made:
+        by_place.setdefault((visit.round, partition_of(visit.community)), []).append(visit)
+    for (round_id, _), visits in sorted(by_place.items()):
+        for start in range(0, len(visits), PER_MESSAGE):
+            chunk = visits[start : start + PER_MESSAGE]
+            told = [_visit_change(visit, visit) for visit in chunk]
+            yield VisitsRetold(round_id, told), chunk[0].community
 
 
 def _chunks(by_partition: dict[int, list[T]]) -> Iterator[list[T]]:

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import Gauge
 
 from services.dispatch.domain.policy import Policy
-from services.dispatch.flow import roll, rounds, teams
+from services.dispatch.flow import adoption, roll, rounds, teams
 from services.dispatch.settings import Settings
 from services.dispatch.store import rounds as known_rounds
 from services.dispatch.store import totals
@@ -21,7 +21,10 @@ from shared.contracts.registry import (
     ROUNDS,
     AreasChanged,
     RollChanged,
+    RollSnapshotEnded,
+    RollStated,
     RoundChanged,
+    RoundsSnapshotEnded,
     RoundTicked,
     VisitsAnswered,
 )
@@ -48,6 +51,9 @@ def handlers(policy: Policy) -> Handlers:
         RoundTicked: partial(rounds.tick, policy=policy),
         RollChanged: partial(roll.settle, policy=policy),
         VisitsAnswered: partial(roll.take_answers, policy=policy),
+        RollStated: partial(adoption.take_states, policy=policy),
+        RollSnapshotEnded: partial(adoption.forget_people, policy=policy),
+        RoundsSnapshotEnded: partial(adoption.forget_rounds, policy=policy),
     }
 
 

@@ -20,9 +20,10 @@ from services.registry.api import (
 )
 from services.registry.api.access import ACCESS
 from services.registry.api.examples import EXAMPLES
+from services.registry.flow.adoption import MARKS, retell
 from services.registry.settings import Settings
 from services.registry.wiring import TOPICS, wire
-from shared import audit, outbox, parked
+from shared import adoption, audit, outbox, parked
 from shared.admission import Limits
 from shared.auth import KeySet, Verifier
 from shared.http import create_app as front_door
@@ -62,6 +63,7 @@ def create_app(
             history.router(wiring),
             exclusions.router(wiring),
             outbox.router(wiring.database, TOPICS),
+            adoption.router(wiring.database, MARKS, retell, wiring.consumer.silent().catch_up),
             parked.router(wiring.database, wiring.consumer, "registry"),
             audit.router(wiring.database),
         ],

@@ -13,21 +13,25 @@ from services.registry.domain.denominators import Denominator as Outside
 from services.registry.domain.entries import Entry
 from services.registry.domain.rounds import Round
 from shared.contracts.cells import cells_of
-from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged
+from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged, VisitsRetold
 from shared.contracts.envelope import Event, partition_of
 from shared.contracts.registry import (
     Area,
     AreasChanged,
     Change,
+    CommunityCount,
     CommunityRoll,
     Denominator,
     DenominatorsChanged,
     Hand,
     RollChanged,
+    RollCounted,
+    RollStated,
     RoundChanged,
     RoundOpened,
     RoundTicked,
     Standing,
+    Stated,
     VisitAnswer,
     VisitsAnswered,
 )
@@ -35,6 +39,8 @@ from shared.contracts.registry import (
 CHANGES = 1000
 """Most changes in one message; at about 200 bytes each it stays far below a broker's limit."""
 COMMUNITIES = 500
+COUNTED = 100
+"""Most communities in one message with all their figures, of which each may have hundreds."""
 NOWHERE = ""
 """Where a closed round has those who came after its closing: in no community's figures."""
 
@@ -212,6 +218,33 @@ def recounted_series(rows: Iterable[asyncpg.Record]) -> dict[str, dict[int, int]
     return dict(sorted(series.items()))
 
 
+def roll_counted(where: Round, rows: Sequence[asyncpg.Record]) -> Iterator[Keyed]:
+    """Tell a recount: every community's figures whole, each through its own partition."""
+    cells, series = recounted(rows), recounted_series(rows)
+    by_partition: dict[int, list[str]] = defaultdict(list)
+    for community in sorted(cells.keys() | series.keys()):
+        by_partition[partition_of(community)].append(community)
+    for communities in by_partition.values():
+        for chunk in _chunks(communities, COUNTED):
+            counts = {
+                code: CommunityCount(cells.get(code, {}), series.get(code, {})) for code in chunk
+            }
+            yield RollCounted(str(where.id), counts), chunk[0]
+
+
+def roll_stated(where: Round, rows: Iterable[asyncpg.Record]) -> Iterator[Keyed]:
+    """Tell where people stand, each through the partition of the community that counts them."""
+    by_partition: dict[int, dict[str, list[Stated]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        standing = _standing(row, "")
+        community = standing.counted_in
+        by_partition[partition_of(community)][community].append(
+            Stated(str(row["resident"]), row["rev"], _within(community, standing))
+        )
+    for communities in by_partition.values():
+        yield RollStated(str(where.id), dict(communities)), next(iter(communities))
+
+
 # --- what dispatch says ---
 
 
@@ -221,7 +254,7 @@ def hands(event: Event[HandsChanged]) -> tuple[UUID, UUID, list[tuple[Any, ...]]
     return UUID(event.data.round), event.record.incarnation, rows
 
 
-def sampled_at_doors(event: Event[VisitsChanged]) -> list[VisitChange]:
+def sampled_at_doors(event: Event[VisitsChanged] | Event[VisitsRetold]) -> list[VisitChange]:
     """Pick the visits that brought a sample, also those that were cancelled meanwhile."""
     return [visit for visit in event.data.visits if visit.sample is not None]
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import httpx
 
-from services.registry.flow import field
+from services.registry.flow import adoption, field
 from services.registry.flow.clock import Timekeeper
 from services.registry.settings import Settings
 from services.registry.vault import Vault
@@ -16,7 +16,14 @@ from shared import outbox
 from shared.address import Address
 from shared.clients import ServiceClient, service_client
 from shared.consumer import Consumer, Handlers, Source
-from shared.contracts.dispatch import HANDS, VISITS, HandsChanged, VisitsChanged
+from shared.contracts.dispatch import (
+    HANDS,
+    VISITS,
+    HandsChanged,
+    HandsSnapshotEnded,
+    VisitsChanged,
+    VisitsRetold,
+)
 from shared.contracts.registry import ROLL, ROUNDS
 from shared.database import Database
 from shared.kafka import KafkaSettings
@@ -49,6 +56,8 @@ def handlers(vault: Vault) -> Handlers:
     return {
         HandsChanged: field.take_hands,
         VisitsChanged: partial(field.take_visits, vault),
+        VisitsRetold: partial(field.take_visits, vault),
+        HandsSnapshotEnded: adoption.end_forgotten_hands,
     }
 
 

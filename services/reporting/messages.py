@@ -10,8 +10,14 @@ from typing import TypeAlias, TypeVar
 
 from services.reporting.domain.series import SAMPLED_AT
 from shared.contracts.cells import SLOT_SECONDS, cells_of
-from shared.contracts.dispatch import VisitChange, VisitsChanged
-from shared.contracts.registry import CommunityRoll, RollChanged, RoundOpened, Standing
+from shared.contracts.dispatch import VisitChange, VisitsChanged, VisitsCounted
+from shared.contracts.registry import (
+    CommunityRoll,
+    RollChanged,
+    RollCounted,
+    RoundOpened,
+    Standing,
+)
 
 Moves: TypeAlias = dict[tuple[str, str, str], int]
 """By how much each figure moves: (round, community, cell) → n."""
@@ -135,6 +141,36 @@ def _tells_outcome(change: VisitChange) -> bool:
     if change.outcome is None:
         return False
     return change.before != change.after or change.after == "cancelled"
+
+
+def counted(messages: Iterable[RollCounted]) -> Moves:
+    """Figures that registry counted, as moves from nothing."""
+    return {
+        (message.round, community, cell): n
+        for message in messages
+        for community, count in message.communities.items()
+        for cell, n in count.cells.items()
+    }
+
+
+def counted_samples(messages: Iterable[RollCounted]) -> SampleMoves:
+    """The series that registry counted, likewise."""
+    return {
+        (message.round, community, slot): n
+        for message in messages
+        for community, count in message.communities.items()
+        for slot, n in count.series.items()
+    }
+
+
+def counted_visits(messages: Iterable[VisitsCounted]) -> Moves:
+    """Figures of visits that dispatch counted, likewise."""
+    return {
+        (message.round, community, cell): n
+        for message in messages
+        for community, cells in message.communities.items()
+        for cell, n in cells.items()
+    }
 
 
 def merged(parts: Iterable[Moves]) -> Moves:

@@ -8,18 +8,21 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from services.reporting import metrics
-from services.reporting.flow import account, ledger, producers, rebuild
+from services.reporting.flow import account, ledger, producers, rebuild, snapshots
 from services.reporting.settings import Settings
 from services.reporting.store import deltas, generations
 from services.reporting.wiring import Folds, Wiring, connect
 from shared.consumer import wait_for
-from shared.contracts.dispatch import VisitsChanged
+from shared.contracts.dispatch import VisitsChanged, VisitsCounted, VisitsSnapshotBegun
 from shared.contracts.registry import (
     AreasChanged,
     DenominatorsChanged,
     RollChanged,
+    RollCounted,
+    RollSnapshotBegun,
     RoundChanged,
     RoundOpened,
+    RoundsSnapshotBegun,
     RoundTicked,
 )
 from shared.errors import TransientError
@@ -33,6 +36,11 @@ HANDLERS: Folds = {
     RoundOpened: account.enter_rolls,
     RollChanged: account.settle_changes,
     VisitsChanged: account.follow_visits,
+    RoundsSnapshotBegun: snapshots.forget_rounds,
+    RollSnapshotBegun: snapshots.forget_roll,
+    RollCounted: snapshots.take_counts,
+    VisitsSnapshotBegun: snapshots.forget_visits,
+    VisitsCounted: snapshots.take_visits,
 }
 
 REBUILD_SECONDS = 1.0

@@ -1,6 +1,10 @@
 """What dispatch announces: in whose hands people are, and what happens to visits.
 
 Both topics are partitioned by the community the case was opened in, and stay there.
+
+After dispatch was restored from an older backup and adopted, each partition tells everything anew:
+`HandsSnapshotBegun`, HandsChanged of all open hands, `HandsSnapshotEnded`; and
+`VisitsSnapshotBegun`, VisitsCounted, VisitsRetold, `VisitsSnapshotEnded`.
 """
 
 from datetime import datetime
@@ -71,4 +75,64 @@ class VisitsChanged(Message, frozen=True, omit_defaults=True):
     visits: list[VisitChange]
 
 
-MESSAGES = (HandsChanged, VisitsChanged)
+class VisitsRetold(Message, frozen=True, omit_defaults=True):
+    """Visits of one round whose swab awaits registry's answer: told once more, none moved.
+
+    Whatever had become of the first telling, of the answer or of whoever was to hear it, is lost.
+    """
+
+    topic: ClassVar[str] = VISITS
+    type: ClassVar[str] = "lastmetre.dispatch.visits_retold.v1"
+
+    round: str
+    visits: list[VisitChange]
+
+
+class HandsSnapshotBegun(Message, frozen=True, omit_defaults=True):
+    """From here on this partition tells all open hands anew."""
+
+    topic: ClassVar[str] = HANDS
+    type: ClassVar[str] = "lastmetre.dispatch.hands_snapshot_begun.v1"
+
+
+class HandsSnapshotEnded(Message, frozen=True, omit_defaults=True):
+    """All open hands of this partition were told. Once all partitions were, others have ended."""
+
+    topic: ClassVar[str] = HANDS
+    type: ClassVar[str] = "lastmetre.dispatch.hands_snapshot_ended.v1"
+
+
+class VisitsSnapshotBegun(Message, frozen=True, omit_defaults=True):
+    """The visits of this partition's communities are told anew; forget what was counted of them."""
+
+    topic: ClassVar[str] = VISITS
+    type: ClassVar[str] = "lastmetre.dispatch.visits_snapshot_begun.v1"
+
+
+class VisitsCounted(Message, frozen=True, omit_defaults=True):
+    """Visits of one round by the community they were made in, and by `status.X`, `outcome.X`."""
+
+    topic: ClassVar[str] = VISITS
+    type: ClassVar[str] = "lastmetre.dispatch.visits_counted.v1"
+
+    round: str
+    communities: dict[str, dict[str, int]]
+
+
+class VisitsSnapshotEnded(Message, frozen=True, omit_defaults=True):
+    """All of this partition was told."""
+
+    topic: ClassVar[str] = VISITS
+    type: ClassVar[str] = "lastmetre.dispatch.visits_snapshot_ended.v1"
+
+
+MESSAGES = (
+    HandsChanged,
+    VisitsChanged,
+    VisitsRetold,
+    HandsSnapshotBegun,
+    HandsSnapshotEnded,
+    VisitsSnapshotBegun,
+    VisitsCounted,
+    VisitsSnapshotEnded,
+)

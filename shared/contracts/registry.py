@@ -3,6 +3,10 @@
 `registry.rounds.v1`  AreasChanged, DenominatorsChanged         (partition of the district)
                       RoundChanged, RoundTicked                 (partition of the round id)
 `registry.roll.v1`    RoundOpened, RollChanged, VisitsAnswered  (partition of the community)
+
+After registry was restored from an older backup and adopted, each partition tells everything anew:
+`RoundsSnapshotBegun`, areas, denominators and rounds, `RoundsSnapshotEnded`; and
+`RollSnapshotBegun`, RollCounted, RollStated, `RollSnapshotEnded`.
 """
 
 from datetime import date, datetime
@@ -199,6 +203,75 @@ class VisitsAnswered(Message, frozen=True, omit_defaults=True):
     answers: list[VisitAnswer]
 
 
+class RoundsSnapshotBegun(Message, frozen=True, omit_defaults=True):
+    """From here on this partition tells anew, whole: what it does not name is no more."""
+
+    topic: ClassVar[str] = ROUNDS
+    type: ClassVar[str] = "lastmetre.registry.rounds_snapshot_begun.v1"
+
+
+class RoundsSnapshotEnded(Message, frozen=True, omit_defaults=True):
+    """All areas, denominators and rounds of this partition were told."""
+
+    topic: ClassVar[str] = ROUNDS
+    type: ClassVar[str] = "lastmetre.registry.rounds_snapshot_ended.v1"
+
+
+class RollSnapshotBegun(Message, frozen=True, omit_defaults=True):
+    """The account of this partition's communities is told anew; forget what was counted of it."""
+
+    topic: ClassVar[str] = ROLL
+    type: ClassVar[str] = "lastmetre.registry.roll_snapshot_begun.v1"
+
+
+class CommunityCount(msgspec.Struct, frozen=True):
+    """The figures of one community: `cells` as named by `shared/contracts/cells.py`.
+
+    `series` holds the sampled by slot of sampling time, seconds since 1970 ÷ 300.
+    """
+
+    cells: dict[str, int]
+    series: dict[int, int]
+
+
+class RollCounted(Message, frozen=True, omit_defaults=True):
+    """Communities of one round as they stand, counted from the facts; to be added to nothing."""
+
+    topic: ClassVar[str] = ROLL
+    type: ClassVar[str] = "lastmetre.registry.roll_counted.v1"
+
+    round: str
+    communities: dict[str, CommunityCount]
+
+
+class Stated(msgspec.Struct, frozen=True, array_like=True):
+    """Where one person stands, and the `rev` of that."""
+
+    resident: str
+    rev: int
+    standing: Standing
+
+
+class RollStated(Message, frozen=True, omit_defaults=True):
+    """Who in one round has a need or is in a hand, by the community that counts them.
+
+    At most 1,000 people in one message.
+    """
+
+    topic: ClassVar[str] = ROLL
+    type: ClassVar[str] = "lastmetre.registry.roll_stated.v1"
+
+    round: str
+    communities: dict[str, list[Stated]]
+
+
+class RollSnapshotEnded(Message, frozen=True, omit_defaults=True):
+    """All of this partition was told. Once all partitions were, who was not named is unknown."""
+
+    topic: ClassVar[str] = ROLL
+    type: ClassVar[str] = "lastmetre.registry.roll_snapshot_ended.v1"
+
+
 MESSAGES = (
     AreasChanged,
     DenominatorsChanged,
@@ -207,4 +280,10 @@ MESSAGES = (
     RoundOpened,
     RollChanged,
     VisitsAnswered,
+    RoundsSnapshotBegun,
+    RoundsSnapshotEnded,
+    RollSnapshotBegun,
+    RollCounted,
+    RollStated,
+    RollSnapshotEnded,
 )

@@ -408,17 +408,6 @@ async def test_records_of_another_life_on_kafka_are_dropped(
     assert follower.consumer.stopped == set()
 
 
-async def test_a_pull_from_another_life_ends(producer: Producer, follower: Follower) -> None:
-    await producer.announce(1)
-    await follower.consumer.catch_up()
-    await producer.announce(2, 3)
-    gap = (await producer.records())[2]
-    async with producer.database.begin() as tx:
-        await tx.do("UPDATE outbox SET incarnation = $1", uuid4())
-    await follower.consumer.take((ROLL, 0), [gap])
-    assert await follower.numbers() == [1]
-
-
 # --- living ---
 
 

@@ -3,7 +3,7 @@
 A `team` sees and moves its own visits only; everybody is limited to the areas of their token.
 """
 
-from shared import audit, outbox, parked
+from shared import adoption, audit, outbox, parked
 from shared.http import Access
 
 _OFFICES = frozenset({"office", "supervisor", "district", "system", "admin"})
@@ -28,6 +28,7 @@ ACCESS: Access = {
     ("GET", "/v1/teams/{team_id}/worklist"): _FIELD,
     ("GET", "/v1/hands/totals"): frozenset({"supervisor", "district", "system", "admin"}),
     **outbox.ROUTES,
+    **adoption.ROUTES,
     **parked.ROUTES,
     **audit.ROUTES,
 }

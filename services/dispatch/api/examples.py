@@ -11,7 +11,7 @@ from services.dispatch.domain.errors import (
     VisitNotYours,
     VisitPlanned,
 )
-from shared import audit, outbox, parked
+from shared import adoption, audit, outbox, parked
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROUNDS
 from shared.errors import IdReused
@@ -540,6 +540,7 @@ EXAMPLES: Examples = {
         },
     ),
     **outbox.examples(HANDS, "lastmetre.dispatch.hands_changed.v1", ANNOUNCED),
+    **adoption.examples(),
     **parked.examples("dispatch", ROUNDS, "lastmetre.registry.areas_changed.v1", SET_ASIDE),
     **audit.examples(),
 }

@@ -55,7 +55,7 @@ class Person:
     @property
     def is_new(self) -> bool:
         """Tell whether we never heard of them before."""
-        return self.rev == 0
+        return self.rev == 0 and self.incarnation == NIL
 
     @property
     def in_case(self) -> bool:

@@ -52,6 +52,17 @@ def settle(person: Person, told: Told, scene: Scene) -> Step | None:
     return follow(step, scene)
 
 
+def unknown(person: Person, incarnation: UUID, scene: Scene) -> Step | None:
+    """Let go of somebody whom registry, which told everybody anew, did not name.
+
+    What it says of them later in this life is news.
+    """
+    if person.incarnation >= incarnation:
+        return None
+    known = replace(person, incarnation=incarnation, rev=0, standing=Standing(klass="off"))
+    return follow(Step(person, known), scene)
+
+
 def answer(person: Person, visit: Visit, told: VisitAnswer, scene: Scene) -> Step | None:
     """Take registry's answer to the sample of a finished visit; a refusal escalates.
 

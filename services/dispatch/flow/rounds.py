@@ -34,10 +34,10 @@ async def follow_rounds(
         if (known.state, known.closes_at) != (current.state, current.closes_at):
             opens = known.state != "open" and current.state == "open"
             concerned = people.everybody if opens else people.in_play
-            await _review(tx, await concerned(tx, told.id), scene_of(current, policy))
+            await review(tx, await concerned(tx, told.id), scene_of(current, policy))
 
 
-async def _review(tx: Transaction, residents: Sequence[str], scene: Scene) -> None:
+async def review(tx: Transaction, residents: Sequence[str], scene: Scene) -> None:
     """Review people batch by batch: a city's cases at once would be hundreds of megabytes."""
     for start in range(0, len(residents), BATCH):
         persons = await people.lock(tx, scene.round.id, residents[start : start + BATCH])

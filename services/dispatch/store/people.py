@@ -1,7 +1,7 @@
 """People as rows. A person's row is the mutex of all their visits in that round."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +18,9 @@ from services.dispatch.store import visits
 from services.dispatch.store.batches import as_json, assigned
 from shared.contracts.dispatch import HANDS
 from shared.database import Transaction
+
+CHUNK: Final = 1000
+"""Rows read at a time where all are read one after the other."""
 
 # The first two are the key.
 _COLUMNS: Final = [column.name for column in tables.person.c]
@@ -92,6 +95,28 @@ async def hands_past(
         round_id, now, limit,
     )  # fmt: skip
     return [row["resident"] for row in rows]
+
+
+async def of_former_lives(tx: Transaction, incarnation: UUID) -> dict[str, list[str]]:
+    """List whom registry last spoke of in an older life, by round; rounds and people sorted."""
+    rows = await tx.rows(
+        "SELECT round, resident FROM person WHERE incarnation < $1 ORDER BY round, resident",
+        incarnation,
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["round"], []).append(row["resident"])
+    return found
+
+
+async def in_hands(tx: Transaction) -> AsyncIterator[tuple[str, list[Person]]]:
+    """Read who is in our hands, round by round, a thousand at a time."""
+    for round_ in await tx.rows("SELECT id FROM round ORDER BY id"):
+        rows = await tx.raw.cursor(
+            "SELECT * FROM person WHERE round = $1 AND hand_kind IS NOT NULL", round_["id"]
+        )
+        while chunk := await rows.fetch(CHUNK):
+            yield round_["id"], await with_visits(tx, chunk)
 
 
 async def our_life(tx: Transaction) -> str:

@@ -1,6 +1,7 @@
 """Rounds as rows, and the lock that whoever acts in one shares."""
 
 from collections.abc import Iterable
+from uuid import UUID
 
 import asyncpg
 
@@ -32,6 +33,14 @@ async def read(tx: Transaction, round_ids: Iterable[str]) -> dict[str, Round]:
 async def running(tx: Transaction) -> list[str]:
     """List rounds that may hold hands or waiting visits: open, or closed and not yet sealed."""
     rows = await tx.rows("SELECT id FROM round WHERE state IN ('open', 'closed') ORDER BY id")
+    return [row["id"] for row in rows]
+
+
+async def of_former_lives(tx: Transaction, incarnation: UUID) -> list[str]:
+    """List rounds that registry last told of in an older life."""
+    rows = await tx.rows(
+        "SELECT id FROM round WHERE version > 0 AND incarnation < $1 ORDER BY id", incarnation
+    )
     return [row["id"] for row in rows]
 
 

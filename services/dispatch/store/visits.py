@@ -100,6 +100,27 @@ async def save(tx: Transaction, steps: Sequence[Step]) -> None:
         await tx.do(_UPSERT, as_json([_row(after) for _, after in moved]))
 
 
+async def unanswered(tx: Transaction) -> list[Visit]:
+    """List visits whose sample awaits registry's answer."""
+    rows = await tx.rows(f"SELECT {_LIST} FROM visit WHERE answer = 'awaited' ORDER BY round, id")
+    return [_visit(row) for row in rows]
+
+
+async def counted(tx: Transaction) -> dict[str, dict[str, dict[str, int]]]:
+    """Count visits by round, community, and status or outcome."""
+    rows = await tx.rows(
+        "SELECT round, community, 'status.' || status AS cell, count(*) AS n FROM visit"
+        " GROUP BY 1, 2, 3 UNION ALL"
+        " SELECT round, community, 'outcome.' || outcome, count(*) FROM visit"
+        " WHERE outcome IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    )
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for row in rows:
+        places = found.setdefault(row["round"], {})
+        places.setdefault(row["community"], {})[row["cell"]] = row["n"]
+    return found
+
+
 def _visit(row: asyncpg.Record) -> Visit:
     plain = {column: row[column] for column in _PLAIN} | {"teams": tuple(row["teams"])}
     sample = None

@@ -1,6 +1,6 @@
 """Who may use which route of registry."""
 
-from shared import audit, outbox, parked
+from shared import adoption, audit, outbox, parked
 from shared.http import Access
 
 EVERYBODY = {"site", "team", "office", "supervisor", "district", "system", "admin"}
@@ -42,6 +42,7 @@ ACCESS: Access = {
     ("POST", "/v1/exclusions:batch"): {"office", "district", "system", "admin"},
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): {"office", "district", "system", "admin"},
     **outbox.ROUTES,
+    **adoption.ROUTES,
     **parked.ROUTES,
     **audit.ROUTES,
 }

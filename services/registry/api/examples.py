@@ -21,7 +21,7 @@ from services.registry.domain.errors import (
     RoundsOverlap,
     WrongState,
 )
-from shared import audit, outbox, parked
+from shared import adoption, audit, outbox, parked
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
 from shared.errors import Forbidden, IdReused, RoundUnknown
@@ -627,6 +627,7 @@ EXAMPLES: Examples = {
         },
     ),
     **outbox.examples(ROLL, "lastmetre.registry.roll_changed.v1", ANNOUNCED),
+    **adoption.examples(),
     **parked.examples("registry", HANDS, "lastmetre.dispatch.hands_changed.v1", SET_ASIDE),
     **audit.examples(),
 }

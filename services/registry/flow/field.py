@@ -11,7 +11,7 @@ from services.registry.flow.results import record
 from services.registry.flow.settle import announce, settle
 from services.registry.store import account, locks, residents, rounds, sight
 from services.registry.vault import Vault
-from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged
+from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged, VisitsRetold
 from shared.contracts.envelope import Event
 from shared.database import Transaction
 
@@ -36,7 +36,7 @@ async def take_hands(tx: Transaction, events: Sequence[Event[HandsChanged]]) -> 
 
 
 async def take_visits(
-    vault: Vault, tx: Transaction, events: Sequence[Event[VisitsChanged]]
+    vault: Vault, tx: Transaction, events: Sequence[Event[VisitsChanged] | Event[VisitsRetold]]
 ) -> None:
     """Record the swabs that teams took at doors, and answer each visit that brought one.
 

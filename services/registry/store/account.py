@@ -8,7 +8,7 @@ While a round is open people live where the residents' table says. Once it is cl
 is frozen: their state row says where they lived at closing; one who has none was no member.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,9 @@ import asyncpg
 from services.registry.domain.rounds import Round
 from shared.contracts.cells import SLOT_SECONDS
 from shared.database import Transaction
+
+CHUNK = 1000
+"""State rows read at a time where a round's are read one after the other."""
 
 # Materialised step by step, so that each rule is evaluated once a person.
 # $1 round, $2 its offices, $3 when its membership was frozen, NULL while it is open. Expects the
@@ -329,6 +332,45 @@ async def end_hands(tx: Transaction, round_id: UUID) -> list[UUID]:
         round_id,
     )
     return [row["resident"] for row in rows]
+
+
+async def hands_of_former_lives(tx: Transaction, incarnation: UUID) -> dict[UUID, list[UUID]]:
+    """List who is in a hand that an older life of dispatch gave, by round, rounds and ids sorted.
+
+    Sealed rounds are final, and nobody is in a hand there.
+    """
+    rows = await tx.rows(
+        "SELECT hand.round, hand.resident FROM hand JOIN round ON round.id = hand.round"
+        " WHERE hand.kind IS NOT NULL AND hand.incarnation < $1 AND round.state <> 'sealed'"
+        " ORDER BY hand.round, hand.resident",
+        incarnation,
+    )
+    found: dict[UUID, list[UUID]] = {}
+    for row in rows:
+        found.setdefault(row["round"], []).append(row["resident"])
+    return found
+
+
+async def let_go(
+    tx: Transaction, round_id: UUID, incarnation: UUID, residents: Sequence[UUID]
+) -> None:
+    """End the hands of locked residents that an older life of dispatch gave."""
+    await tx.do(
+        "UPDATE hand SET kind = NULL, due = NULL WHERE round = $1 AND resident = ANY ($3)"
+        " AND kind IS NOT NULL AND incarnation < $2",
+        round_id, incarnation, residents,
+    )  # fmt: skip
+
+
+async def of_concern(tx: Transaction, where: Round) -> AsyncIterator[list[asyncpg.Record]]:
+    """Read the state rows of a round that have a need or a hand, a thousand at a time."""
+    rows = await tx.raw.cursor(
+        f"SELECT resident, rev, {_COLUMNS} FROM roll_state"
+        " WHERE round = $1 AND (needs <> '{}' OR hand_kind IS NOT NULL)",
+        where.id,
+    )
+    while chunk := await rows.fetch(CHUNK):
+        yield chunk
 
 
 _UNTESTED_OPEN = """

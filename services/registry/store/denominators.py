@@ -39,6 +39,14 @@ async def save(tx: Transaction, given: Sequence[Denominator]) -> None:
     )
 
 
+async def everything(tx: Transaction) -> list[Denominator]:
+    """Read all numbers."""
+    rows = await tx.rows(
+        "SELECT code, source, people, as_of FROM denominator ORDER BY code, source"
+    )
+    return [Denominator(*row) for row in rows]
+
+
 async def page(
     tx: Transaction, patterns: Sequence[str], after: tuple[str, str], limit: int
 ) -> list[Denominator]:

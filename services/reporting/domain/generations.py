@@ -31,4 +31,9 @@ class Generation:
     @property
     def consumer(self) -> str:
         """Name under which a building generation keeps its positions."""
-        return f"{CONSUMER}-{self.id}"
+        return consumer_of(self.id)
+
+
+def consumer_of(building: int | None) -> str:
+    """Name under which a generation that is being built, or the current one, keeps positions."""
+    return CONSUMER if building is None else f"{CONSUMER}-{building}"

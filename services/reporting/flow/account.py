@@ -43,7 +43,7 @@ async def name_areas(
     tx: Transaction, events: Sequence[Event[AreasChanged]], into: int | None = None
 ) -> None:
     """Areas were added or renamed: rows get names."""
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     await areas.save(tx, generation, [each for event in events for each in event.data.areas])
 
 
@@ -51,7 +51,7 @@ async def take_denominators(
     tx: Transaction, events: Sequence[Event[DenominatorsChanged]], into: int | None = None
 ) -> None:
     """Others say how many people there are: coverage is shown against that too (R3)."""
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     given = [each for event in events for each in event.data.denominators]
     await denominators.save(tx, generation, given)
 
@@ -60,7 +60,7 @@ async def follow_rounds(
     tx: Transaction, events: Sequence[Event[RoundChanged]], into: int | None = None
 ) -> None:
     """A round was made, opened, closed or sealed; the newest version of it holds."""
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     for event in events:
         await rounds.save(tx, generation, event.data, event.record.recorded_at)
 
@@ -69,7 +69,7 @@ async def follow_clocks(
     tx: Transaction, events: Sequence[Event[RoundTicked]], into: int | None = None
 ) -> None:
     """The manual clock of a round moved on."""
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     for event in events:
         await rounds.tick(tx, generation, event.data)
 
@@ -78,7 +78,7 @@ async def enter_rolls(
     tx: Transaction, events: Sequence[Event[RoundOpened]], into: int | None = None
 ) -> None:
     """A round opened: everybody of these communities is on its roll, unaccounted."""
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     await counters.move(tx, generation, messages.merged(messages.opened(e.data) for e in events))
     await _remember(tx, generation, events, messages.opened)
 
@@ -91,7 +91,7 @@ async def settle_changes(
     Signed sums, one statement for all events: the order within does not matter, the position has
     seen to it that each comes once, and a figure below zero would be shown, not hidden.
     """
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     fold = RollFold()
     for event in events:
         fold.add(event.data)
@@ -107,12 +107,8 @@ async def follow_visits(
     tx: Transaction, events: Sequence[Event[VisitsChanged]], into: int | None = None
 ) -> None:
     """Visits moved on; they are counted by status and, at the door, by outcome (R16)."""
-    generation = await _generation(tx, into)
+    generation = await generations.fed(tx, into)
     await counters.move_visits(tx, generation, messages.visits(event.data for event in events))
-
-
-async def _generation(tx: Transaction, into: int | None) -> int:
-    return await generations.current(tx) if into is None else into
 
 
 async def _remember(

@@ -38,6 +38,11 @@ async def current(tx: Transaction) -> int:
     return found
 
 
+async def fed(tx: Transaction, into: int | None) -> int:
+    """Tell which generation events go `into`: live ones, with None, into the current one."""
+    return await current(tx) if into is None else into
+
+
 async def listed(tx: Transaction) -> list[Generation]:
     """List the lives of the counters, newest first."""
     rows = await tx.rows(f"SELECT {_COLUMNS} FROM generation ORDER BY id DESC")

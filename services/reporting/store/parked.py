@@ -88,6 +88,15 @@ async def merge(tx: Transaction, built: Generation) -> None:
     await tx.do("UPDATE parked SET consumer = $1 WHERE consumer = $2", *ours_and_theirs)
 
 
+async def let_go(tx: Transaction, consumer: str, topic: str, partition: int) -> None:
+    """Let go of a partition's records that nobody decided on: its producer tells it anew."""
+    await tx.do(
+        "DELETE FROM parked WHERE consumer = $1 AND topic = $2 AND partition = $3"
+        " AND state = 'parked'",
+        consumer, topic, partition,
+    )  # fmt: skip
+
+
 async def drop(tx: Transaction, given_up: Generation) -> None:
     """Drop the dead letters of a generation that is given up."""
     await tx.do("DELETE FROM parked WHERE consumer = $1", given_up.consumer)
