@@ -39,6 +39,7 @@ TRANSIENT = (
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.LockNotAvailableError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -49,6 +50,10 @@ TRANSIENT = (
 )
 """Faults of the moment: the server restarts or is a standby now, the disk is full, the pool is
 empty. Retried or 503."""
+CONNECT_SECONDS = 5.0
+GRACE_SECONDS = 2.0
+"""How much longer than the server we wait for its own word that a statement took too long, and how
+long for a rollback: a server that hangs gives neither, and its connection is thrown away."""
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +156,8 @@ class Database:
             isolation_level="AUTOCOMMIT",
             connect_args={
                 "async_creator_fn": address.connect,
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": statement_seconds + GRACE_SECONDS if statement_seconds else None,
                 "server_settings": {
                     "application_name": application_name,
                     "timezone": "UTC",
@@ -159,6 +166,12 @@ class Database:
                     "statement_timeout": _milliseconds(statement_seconds),
                     "idle_in_transaction_session_timeout": _milliseconds(statement_seconds),
                     "lock_timeout": _milliseconds(lock_seconds),
+                    # Of one that is gone without a word: its session lock keeps the next leader
+                    # waiting until the server looks whether somebody is still there.
+                    "client_connection_check_interval": "1000",
+                    "tcp_keepalives_idle": "10",
+                    "tcp_keepalives_interval": "5",
+                    "tcp_keepalives_count": "3",
                     # A plan made at dawn, when a round's tables are empty, reads them whole; kept,
                     # it does so until somebody analyses them. Planning anew costs a millisecond.
                     "plan_cache_mode": "force_custom_plan",
@@ -181,7 +194,7 @@ class Database:
         async with self._borrow() as connection:
             raw = await _raw(connection)
             tx = Transaction(connection, raw)
-            async with raw.transaction(isolation=isolation, readonly=readonly):
+            async with _transaction(raw, isolation, readonly=readonly):
                 yield tx
                 await self._flush(tx)
         tx.committed()
@@ -256,8 +269,9 @@ class Database:
                 raw = await _raw(connection)
                 try:
                     yield connection
-                except asyncpg.InternalClientError:
-                    raw.terminate()  # it makes no more sense, and nobody else may find it so
+                except (TimeoutError, asyncio.CancelledError, asyncpg.InternalClientError):
+                    # It may still be at what it was asked; nobody else finds it so.
+                    raw.terminate()
                     raise
                 finally:
                     if not raw.is_closed() and raw.is_in_transaction():
@@ -298,6 +312,25 @@ class SessionLock:
 
 def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
+
+
+@asynccontextmanager
+async def _transaction(
+    raw: "asyncpg.Connection[Any]", isolation: Isolation, *, readonly: bool
+) -> AsyncIterator[None]:
+    """Begin, and commit or roll back; a rollback that is not answered ends the connection."""
+    impatience: asyncio.TimerHandle | None = None
+    try:
+        async with raw.transaction(isolation=isolation, readonly=readonly):
+            try:
+                yield
+            except BaseException:
+                loop = asyncio.get_running_loop()
+                impatience = loop.call_later(GRACE_SECONDS, raw.terminate)
+                raise
+    finally:
+        if impatience is not None:
+            impatience.cancel()
 
 
 def _gave_up(error: BaseException) -> TransientError | AlreadyWritten:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -258,6 +258,8 @@ class Ground:
     keys_file: Path
     token_file: Path
     databases: dict[str, str]
+    settings: JSON = field(default_factory=dict)
+    """Common settings that differ from the defaults."""
 
     def apps(self) -> tuple[dict[str, FastAPI], dict[str, Switch]]:
         """Make the three applications, and the lines between them."""
@@ -269,6 +271,7 @@ class Ground:
             "database_pool": 32,
             "waiting_seconds": 60,
             "waiting_requests": 1000,
+            **self.settings,
         }
         urls = self.databases
         switches = {name: Switch() for name in ("registry", "dispatch")}
