@@ -13,7 +13,7 @@ Records name people and things by id; no name, number, phone, address or term of
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import MINYEAR, UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Literal
 
@@ -28,9 +28,9 @@ from sqlalchemy.dialects import postgresql as pg
 from shared.auth import ROLES, Caller, CallerDep
 from shared.bodies import json_reply
 from shared.database import Database, Transaction
-from shared.errors import BadInput
 from shared.examples import Example, Examples
 from shared.http import Check
+from shared.moments import Moment
 from shared.openapi import openapi_reply
 from shared.paging import Cursor, Limit, pack_cursor, unpack_cursor
 
@@ -295,7 +295,7 @@ async def verify(
     tx: Transaction,
     *,
     after: int = 0,
-    after_hash: str = GENESIS.hex(),
+    after_hash: str | None = None,
     limit: int = VERIFIED_AT_ONCE,
     known: str | None = None,
 ) -> AuditVerified:
@@ -304,11 +304,14 @@ async def verify(
     Args:
         tx: of one snapshot
         after: the record verified last
-        after_hash: its hash, as it was verified
+        after_hash: its hash, as it was verified; None: as it stands in the log
         limit: most records
         known: a hash kept elsewhere, to be looked for among them
 
     """
+    if after_hash is None:
+        stored = await tx.value("SELECT hash FROM audit_log WHERE seq = $1", after)
+        after_hash = (stored or GENESIS).hex()
     chain = Chain(after, after_hash)
     found, whole = known == after_hash, False
     while chain.broken is None and chain.last - after < limit:
@@ -361,8 +364,8 @@ def router(database: Database) -> APIRouter:
         who: Word = None,
         action: Word = None,
         target: Word = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Response:
@@ -370,12 +373,11 @@ def router(database: Database) -> APIRouter:
 
         Administrators see all of it; others what was done by those whose areas lie within theirs.
         """
-        _check_times(since=since, until=until)
         before = unpack_cursor(cursor, tuple[Seq])[0] if cursor else None
         async with database.begin(readonly=True) as tx:
             found = await listed(
-                tx, caller, who=who, action=action, target=target, since=since, until=until,
-                before=before, limit=limit,
+                tx, caller, who=who, action=action, target=target, since=_in_utc(since),
+                until=_in_utc(until), before=before, limit=limit,
             )  # fmt: skip
         following = pack_cursor(found[-1].seq) if len(found) == limit else None
         return json_reply(AuditPage(found, following))
@@ -389,29 +391,27 @@ def router(database: Database) -> APIRouter:
     ) -> Response:
         """Hold the log against its hashes; go on with `last` and `last_hash` until it is `whole`.
 
-        `known` is a hash that was kept elsewhere; a log that was cut or written anew lacks it.
+        Without `after_hash` the record `after` is taken as it stands. `known` is a hash that was
+        kept elsewhere; a log that was cut or written anew lacks it.
         """
-        if (after == 0) != (after_hash is None):
-            raise BadInput.at("query.after_hash", "must come with after")
         async with database.snapshot() as tx:
-            told = await verify(
-                tx, after=after, after_hash=after_hash or GENESIS.hex(), limit=limit, known=known
-            )
+            told = await verify(tx, after=after, after_hash=after_hash, limit=limit, known=known)
         return json_reply(told)
 
     return routes
 
 
-def _check_times(**moments: datetime | None) -> None:
-    for name, moment in moments.items():
-        if moment is None:
-            continue
-        if moment.tzinfo is None:
-            raise BadInput.at(f"query.{name}", "must have an offset")
-        try:
-            moment.astimezone(UTC)
-        except OverflowError:
-            raise BadInput.at(f"query.{name}", "must lie in the years 1 to 9999 of UTC") from None
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Tell a time in UTC; what lies before or after its years is their beginning or end."""
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return _FIRST if moment.year == MINYEAR else _LAST
 
 
 def gauge(database: Database, service: str) -> Check:

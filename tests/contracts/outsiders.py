@@ -66,6 +66,7 @@ _PRODUCER: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/outbox/heads"): TRANSPORT,
     ("GET", "/v1/outbox/{topic}/{partition}"): TRANSPORT,
     ("PUT", "/v1/outbox/consumers/{name}"): TRANSPORT,
+    ("POST", "/v1/outbox:adopt"): OPERATING,
 }
 _REGISTRY: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/areas"): EMPTY,

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from services.dispatch.api.common import (
     Body,
-    Moment,
     OfficeQuery,
     Reply,
     ResidentId,
@@ -26,6 +25,7 @@ from services.dispatch.flow import cases, lists
 from services.dispatch.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.contracts.vocabulary import Class, HandKind, Need, VisitStatus
+from shared.moments import Moment
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
 
 router = APIRouter(tags=["cases"])

@@ -1,11 +1,9 @@
 """What the routes share: the wiring, and the shapes of parameters."""
 
-import re
-from datetime import datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic_core import PydanticCustomError
 
 from services.dispatch.wiring import Wiring
@@ -18,7 +16,6 @@ async def _wiring(request: Request) -> Wiring:
 WiringDep = Annotated[Wiring, Depends(_wiring)]
 
 _CODE = "^[0-9]{2,12}$"
-_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
 _NAME = r"^[\w.:-]{1,64}$"
 
 RoundQuery = Annotated[str | None, Query(alias="round", min_length=1, max_length=64)]
@@ -29,17 +26,6 @@ RoundId = Annotated[str, Path(min_length=1, max_length=64)]
 ResidentId = Annotated[str, Path(min_length=1, max_length=64)]
 TeamQuery = Annotated[str | None, Query(pattern=_NAME)]
 TeamId = Annotated[str, Path(pattern=_NAME, description="made by the client")]
-
-
-def _written(given: object) -> object:
-    # pydantic would take numbers for seconds since 1970, of which the schema knows nothing.
-    if isinstance(given, datetime) or (isinstance(given, str) and _DATE.match(given)):
-        return given
-    raise PydanticCustomError("date_time", "not a time as RFC 3339 writes it")
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
-"""A time of a body: RFC 3339 with an offset."""
 
 
 class Body(BaseModel):

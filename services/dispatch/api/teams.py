@@ -10,11 +10,12 @@ from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from services.dispatch import clients
 from services.dispatch.api.cases import HandOut
-from services.dispatch.api.common import Body, Moment, Reply, TeamId, WiringDep
+from services.dispatch.api.common import Body, Reply, TeamId, WiringDep
 from services.dispatch.domain.teams import Member, MemberRole, Team
 from services.dispatch.flow import lists, teams
 from shared.auth import CallerDep
 from shared.contracts.vocabulary import Need, VisitStatus
+from shared.moments import Moment
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
 
 router = APIRouter(tags=["teams"])

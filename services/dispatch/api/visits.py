@@ -9,7 +9,6 @@ from pydantic import Field, StrictBool
 
 from services.dispatch.api.common import (
     Body,
-    Moment,
     OfficeQuery,
     Reply,
     RoundQuery,
@@ -22,6 +21,7 @@ from services.dispatch.domain.visits import Answer, Cancelling, Referral, Sample
 from services.dispatch.flow import lists, visits
 from shared.auth import CallerDep
 from shared.contracts.vocabulary import Need, VisitOutcome, VisitStatus
+from shared.moments import Moment
 from shared.paging import Cursor, Limit, Page, pack_cursor, unpack_cursor
 
 router = APIRouter(tags=["visits"])
