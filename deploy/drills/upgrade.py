@@ -12,6 +12,7 @@
 import argparse
 import asyncio
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -60,28 +61,25 @@ async def drill(stage: Stage, last: Path, residents: int) -> int:
 
 def code_of(revision: str, folder: Path) -> None:
     """Lay the code of a revision into a folder."""
-    archive = subprocess.run(  # noqa: S603 - the revision is the operator's own word
-        ["git", "archive", revision, "services", "shared"],  # noqa: S607 - whoever has a clone has git
-        cwd=PROJECT,
-        check=False,
-        capture_output=True,
-    )
-    if archive.returncode:
-        raise DrillError(f"git has no {revision}: {archive.stderr.decode().strip()}")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
+    archive = _git("archive", revision, "services", "shared")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
         packed.extractall(folder, filter="data")
 
 
 def last_version() -> str:
     """The revision before the newest change of a schema: the hardest one to come from."""
-    newest = subprocess.run(
-        ["git", "log", "-1", "--format=%H", "--", "services/*/migrations/versions/*"],  # noqa: S607 - as above
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    return f"{newest}^"
+    newest = _git("log", "-1", "--format=%H", "--", "services/*/migrations/versions/*")
+    return f"{newest.decode().strip()}^"
+
+
+def _git(*words: str) -> bytes:
+    git = shutil.which("git")
+    if git is None:
+        raise DrillError("the last version comes out of git, and there is no `git` on the PATH")
+    asked = subprocess.run([git, *words], cwd=PROJECT, check=False, capture_output=True)  # noqa: S603 - no shell
+    if asked.returncode:
+        raise DrillError(f"git {words[0]} failed: {asked.stderr.decode().strip()}")
+    return asked.stdout
 
 
 async def rehearse(revision: str, residents: int, out: Console) -> int:
