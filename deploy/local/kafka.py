@@ -144,7 +144,9 @@ class Kafka:
         """The name of the cluster, made up the first time."""
         note = self.folder / "cluster.id"
         if not note.exists():
-            note.write_text(urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="), "utf-8")
+            name = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # One in 64 would begin with a hyphen, and Kafka's tool would take it for an option.
+            note.write_text(name.replace("-", "_"), "utf-8")
         return note.read_text("utf-8")
 
     def _launch(self, number: int, command: Sequence[str]) -> servers.Broker:
