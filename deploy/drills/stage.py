@@ -4,7 +4,6 @@ Not the supervisor's: there everything is of one version, and nothing may go awa
 """
 
 import asyncio
-import http.client
 import io
 import os
 import signal
@@ -22,7 +21,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from deploy.local import demo, folders, servers
+from deploy.local import children, demo, folders, servers
 from deploy.local.calls import Api
 from deploy.local.credentials import Credentials
 from deploy.local.errors import LocalError
@@ -61,14 +60,7 @@ class Running:
         """Whether it says that it is."""
         if self.process.poll() is not None:
             raise DrillError(f"{self.name} ended\n{self.log.read_text(errors='replace')[-2000:]}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return children.ready(self.port)
 
     async def leave(self) -> None:
         """Ask it to stop, and wait until it has done so in good order."""
