@@ -230,6 +230,12 @@ class Stage:
             status = await reporting.get("/v1/status")
         return sum(at["applied"] for at in status["positions"])
 
+    async def announced(self) -> int:
+        """How many events registry has announced."""
+        async with self.connect("registry", "system") as registry:
+            heads = (await registry.get("/v1/outbox/heads"))["heads"]
+        return sum(int(head["pos"]) for head in heads)
+
     async def moves(self, by: int) -> int:
         """Wait until reporting has counted so many events more; say how many those are in all."""
         target = await self.counted() + by
