@@ -24,6 +24,7 @@ import msgspec
 import psutil
 
 from deploy.local import folders, servers
+from deploy.local.errors import ServerError
 from deploy.local.kafka import Kafka, kafka
 from deploy.local.stack import SERVICES, Addresses
 from deploy.local.supervisor import PROCESSES
@@ -178,7 +179,8 @@ class Ground:
             await asyncio.sleep(LOOK_AROUND)
             if not alive():
                 self.restarts += 1
-                await self.away(revive)
+                with suppress(ServerError):  # killed again before it stood; the next look finds it
+                    await self.away(revive)
 
     async def _keep_clients(self) -> None:
         while True:
