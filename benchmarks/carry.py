@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ground import MEGABYTE, Ground, Usage, ground
+from benchmarks.ground import MEGABYTE, SERVICES, Ground, Usage, ground
 from benchmarks.wire import Lines, request
 from deploy.local.calls import Api
 from deploy.local.tokens import development_token
@@ -170,6 +170,8 @@ async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> b
             f"the round is open and told everywhere after {time.perf_counter() - began:.1f} s"
         )
         worker = stack.operations["reporting worker"]
+        if options.statements:
+            await stack.forget_statements()
         before, fresh = Usage.of(stack), await freshness(worker)
         lines = Lines(stack.addresses.registry, most=options.at_once * 4, seconds=120)
         mine = psutil.Process().cpu_times()
@@ -195,10 +197,21 @@ async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> b
         )
         out.print(f"events not applied, second by second: {watch.lag}")
         out.print(shown(used, watch.most, rows))
+        if options.statements:
+            await tell_statements(stack, rows, out)
         coverage = await reporting.get("/v1/coverage", {"round": round_id, "by": "office"})
         counted = coverage["total"]["sampled"]
         out.print(f"counted: {counted:,} of {rows:,}")
         return bool(counted == rows)
+
+
+async def tell_statements(stack: Ground, rows: int, out: Console) -> None:
+    """Tell what the statements of each database cost."""
+    for service in sorted(SERVICES):
+        table = Table("µs a result", "calls", f"statement, {service}")
+        for seconds, calls, text in await stack.statements(service):
+            table.add_row(f"{seconds * 1e6 / rows:.2f}", str(calls), text[:90])
+        out.print(table)
 
 
 def shown(used: dict[str, float], most: Counter[str], rows: int) -> Table:
@@ -221,9 +234,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0, help="results a second; 0: what it takes")
     parser.add_argument("--at-once", type=int, default=4, help="batches under way")
     parser.add_argument("--apache", action="store_true", help="Apache Kafka as the broker")
+    parser.add_argument("--statements", action="store_true", help="tell what PostgreSQL did")
     options = parser.parse_args()
     out = Console(width=110, highlight=False)
-    with ground(apache=options.apache) as stack:
+    with ground(apache=options.apache, profiled=options.statements) as stack:
         good = uvloop.run(measure(options, stack, out))
     return 0 if good else 1
 

@@ -56,6 +56,26 @@ class Ground:
         url = self.postgres.url(service, servers.USER)
         return await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
 
+    async def forget_statements(self) -> None:
+        """Begin anew with what statements cost."""
+        for service in sorted(SERVICES):
+            database = await self.superuser(service)
+            await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            await database.execute("SELECT pg_stat_statements_reset()")
+            await database.close()
+
+    async def statements(self, service: str, most: int = 15) -> list[tuple[float, int, str]]:
+        """Tell which statements took how many seconds, in how many calls, the longest first."""
+        database = await self.superuser(service)
+        rows = await database.fetch(
+            "SELECT total_exec_time / 1000, calls, regexp_replace(query, '\\s+', ' ', 'g')"
+            " FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid"
+            " WHERE datname = current_database() ORDER BY total_exec_time DESC LIMIT $1",
+            most,
+        )
+        await database.close()
+        return [(seconds, calls, text) for seconds, calls, text in rows]
+
     async def populate(self, count: int, *, district: str = DISTRICT) -> None:
         """Put people on the roll, spread over a district's communities."""
         async with self.api("registry") as registry:
@@ -184,8 +204,15 @@ def _database(backend: psutil.Process) -> str:
 
 
 @contextmanager
-def ground(*, apache: bool = False, seed: int = 1) -> Iterator[Ground]:
-    """Start servers and a stack; everything is gone afterwards."""
+def ground(*, apache: bool = False, profiled: bool = False, seed: int = 1) -> Iterator[Ground]:
+    """Start servers and a stack; everything is gone afterwards.
+
+    Args:
+        apache: run Apache Kafka, and not the embedded broker
+        profiled: have PostgreSQL note what its statements cost (`statements`)
+        seed: of whatever is drawn
+
+    """
     with ExitStack() as unwinding:
         claim = unwinding.enter_context(folders.scratch(Path(tempfile.gettempdir())))
         home = claim.path
@@ -193,7 +220,12 @@ def ground(*, apache: bool = False, seed: int = 1) -> Iterator[Ground]:
         (state / "lastmetre").mkdir(parents=True, mode=0o700)
         os.environ["XDG_STATE_HOME"] = str(state)
         postgres = unwinding.enter_context(
-            servers.postgres(home / "postgres", durable=True, keep_open=[claim.descriptor])
+            servers.postgres(
+                home / "postgres",
+                durable=True,
+                keep_open=[claim.descriptor],
+                extra={"shared_preload_libraries": "pg_stat_statements"} if profiled else None,
+            )
         )
         command = [
             str(Path(sys.executable).with_name("lastmetre")), "up", "--data", str(home / "stack"),

@@ -255,7 +255,12 @@ async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
 
 @contextmanager
 def postgres(
-    data: Path, *, durable: bool, keep_open: Sequence[int] = (), patience: float = 120.0
+    data: Path,
+    *,
+    durable: bool,
+    keep_open: Sequence[int] = (),
+    patience: float = 120.0,
+    extra: Mapping[str, str] | None = None,
 ) -> Iterator[Postgres]:
     """Run PostgreSQL on the data folder; make the database cluster there the first time.
 
@@ -265,6 +270,7 @@ def postgres(
         durable: `False` trades safety in a crash of the machine for speed; for tests.
         keep_open: descriptors that the server inherits, such as the lock of the folder.
         patience: seconds to wait until it is ready; recovery after a crash takes its time.
+        extra: settings of its own, over ours.
 
     Raises:
         ServerError: it cannot be started.
@@ -279,7 +285,7 @@ def postgres(
         inherited = (*keep_open, runtime.descriptor)
         if not (data / "PG_VERSION").exists():
             _make_cluster(binaries, data, account, log, inherited)
-        settings = {**_SETTINGS, **({} if durable else _CARELESS)}
+        settings = {**_SETTINGS, **({} if durable else _CARELESS), **(extra or {})}
         # Fast shutdown leaves a clean cluster; an immediate one is enough where nothing is kept.
         stop_signal = signal.SIGINT if durable else signal.SIGQUIT
 

@@ -1,10 +1,11 @@
 """Samples and results, one or many at a time."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID
 
+import prometheus_client
 from fastapi import APIRouter, Request, Response
-from prometheus_client import Counter
 
 from services.registry.api.rows import (
     BatchAnswer,
@@ -22,7 +23,7 @@ from shared.contracts.vocabulary import Channel, Outcome
 from shared.errors import RuleError
 from shared.openapi import openapi_body, openapi_reply
 
-ACCEPTED = Counter(
+ACCEPTED = prometheus_client.Counter(
     "lastmetre_results_accepted_total", "Rows of samples and results", ["channel", "status"]
 )
 
@@ -138,8 +139,9 @@ def router(wiring: Wiring) -> APIRouter:
         entries, refused = translated(rows, _entry)
         answers = await wiring.database.transact(record, wiring.vault, entries, datetime.now(UTC))
         answer = answered(rows, [*refused, *answers], lambda row: row.result_id or row.sample_id)
-        for entry, told in zip(entries, answers, strict=True):
-            ACCEPTED.labels(entry.channel, told.status).inc()
+        kinds = Counter((e.channel, told.status) for e, told in zip(entries, answers, strict=True))
+        for (channel, status), n in kinds.items():
+            ACCEPTED.labels(channel, status).inc(n)
         return answer
 
     return routes

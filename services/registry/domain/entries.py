@@ -1,7 +1,6 @@
 """Samples and results as they are sent in."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -12,8 +11,7 @@ from services.registry.domain.rounds import Round
 from shared.contracts.vocabulary import Channel, Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One row sent in: a swab, and perhaps a report about it.
 
     `sample` names the swab, `result` this one report; both ids are made by the sender. Without an
@@ -63,9 +61,10 @@ class Entry:
 
         """
         where.check_sample(self.sampled_at, now)
-        for name in ("resulted_at", "released_at"):
-            if (moment := getattr(self, name)) is not None:
-                where.check_past(name, moment, now)
+        if self.resulted_at is not None:
+            where.check_past("resulted_at", self.resulted_at, now)
+        if self.released_at is not None:
+            where.check_past("released_at", self.released_at, now)
 
 
 def digest_of(*content: object) -> int:

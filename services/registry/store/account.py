@@ -104,7 +104,7 @@ _HOME = """
 _FEW = f"""
 person AS (
     SELECT {_HOME}
-    FROM unnest($4::uuid[]) AS wanted (id)
+    FROM (SELECT unnest($4::uuid[]) AS id ORDER BY id) AS wanted
     JOIN resident AS r ON r.id = wanted.id
     LEFT JOIN roll_state AS frozen ON frozen.round = $1 AND frozen.resident = r.id
     LEFT JOIN LATERAL (
@@ -155,6 +155,17 @@ _WRITTEN = (
 )  # fmt: skip
 _COLUMNS = ", ".join(_WRITTEN)
 
+# One look-up a person and fact by index, whatever the planner makes of tables that were empty when
+# it last looked: it would keep all hands of a round in memory and go through them for everybody.
+# That leaves it one plan, so it is made once a connection.
+_BY_INDEX = (
+    "".join(
+        f"SET LOCAL enable_{way} = off;"
+        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "material", "memoize")
+    )
+    + "SET LOCAL plan_cache_mode = force_generic_plan"
+)
+
 _SETTLE = f"""
 WITH {_FEW}, {_STANDING}
 INSERT INTO roll_state AS st (round, resident, rev, {_COLUMNS})
@@ -177,13 +188,8 @@ async def settle(tx: Transaction, where: Round, residents: Sequence[UUID]) -> li
 
     The caller holds the residents' row locks. A row without `was_class` had no state row before.
     """
-    # By index, whatever the planner makes of tables that were empty when it last looked. That
-    # leaves it one plan, so it is made once a connection.
-    await tx.do(
-        "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;"
-        "SET LOCAL enable_mergejoin = off; SET LOCAL plan_cache_mode = force_generic_plan"
-    )
-    return await tx.rows(_SETTLE, where.id, where.offices, where.frozen_at, sorted(set(residents)))
+    await tx.do(_BY_INDEX)
+    return await tx.rows(_SETTLE, where.id, where.offices, where.frozen_at, list(set(residents)))
 
 
 async def among(tx: Transaction, where: Round, residents: Sequence[UUID]) -> list[UUID]:

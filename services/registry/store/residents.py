@@ -36,9 +36,9 @@ async def lock(tx: Transaction, named: Iterable[UUID]) -> dict[UUID, OnFile]:
     That is themselves or, where two records were found to be one person, the one that was kept;
     that row is locked then too. Locked out of order, but merges are few and deadlocks are retried.
     """
-    rows = await _locked(tx, sorted(set(named)))
+    rows = await _locked(tx, list(set(named)))
     absorbed = {row["id"]: row["merged_into"] for row in rows if row["merged_into"]}
-    kept = await _locked(tx, sorted(set(absorbed.values()))) if absorbed else []
+    kept = await _locked(tx, list(set(absorbed.values()))) if absorbed else []
     found = {row["id"]: OnFile(row["id"], row["community"]) for row in (*rows, *kept)}
     return {row["id"]: found[absorbed.get(row["id"], row["id"])] for row in rows}
 
