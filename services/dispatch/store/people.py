@@ -30,10 +30,12 @@ _INSERT: Final = f"""
 INSERT INTO person ({_LIST})
 SELECT {_LIST} FROM json_populate_recordset(NULL::person, $1::json)
 """
+# Named twice, so that a few are found by their index: of rows out of JSON the planner knows nothing,
+# and would go through everybody in the round.
 _UPDATE: Final = f"""
 UPDATE person SET {assigned(_COLUMNS[2:], "new")}
 FROM json_populate_recordset(NULL::person, $1::json) AS new
-WHERE person.round = $2 AND person.resident = new.resident
+WHERE person.round = $2 AND person.resident = ANY($3) AND person.resident = new.resident
 """
 
 
@@ -158,7 +160,8 @@ async def save(tx: Transaction, steps: Sequence[Step]) -> None:
         await tx.do(_INSERT, as_json(met))
     known = [_row(step.after) for step in changed if not step.before.is_new]
     if known:
-        await tx.do(_UPDATE, as_json(known), known[0]["round"])
+        residents = [row["resident"] for row in known]
+        await tx.do(_UPDATE, as_json(known), known[0]["round"], residents)
 
 
 def _person(row: asyncpg.Record, visit: Visit | None) -> Person:
