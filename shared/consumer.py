@@ -496,12 +496,15 @@ class Consumer:
 
 
 class _Behind:
-    """What the sweep remembers of one partition: since when it stands still, what it lacks."""
+    """What the sweep remembers of one partition: since when it stands still, what it lacks.
+
+    By a clock that does not jump: the wall's is asked once for each head, how old it is.
+    """
 
     def __init__(self) -> None:
         self._pos = -1
         self._still_since = time.monotonic()
-        self._lacking: deque[tuple[int, datetime]] = deque(maxlen=1000)
+        self._lacking: deque[tuple[int, float]] = deque(maxlen=1000)
 
     def observe(self, position: Position, head: Head) -> None:
         if position.pos < self._pos:
@@ -509,7 +512,8 @@ class _Behind:
         if position.pos != self._pos or head.pos == position.pos:
             self._pos, self._still_since = position.pos, time.monotonic()
         if head.recorded_at and (not self._lacking or self._lacking[-1][0] < head.pos):
-            self._lacking.append((head.pos, head.recorded_at))
+            age = max(0.0, (datetime.now(UTC) - head.recorded_at).total_seconds())
+            self._lacking.append((head.pos, time.monotonic() - age))
         while self._lacking and self._lacking[0][0] <= position.pos:
             self._lacking.popleft()
 
@@ -517,9 +521,7 @@ class _Behind:
         return time.monotonic() - self._still_since
 
     def age(self) -> float:
-        if not self._lacking:
-            return 0.0
-        return max(0.0, (datetime.now(UTC) - self._lacking[0][1]).total_seconds())
+        return time.monotonic() - self._lacking[0][1] if self._lacking else 0.0
 
 
 class Backoff:

@@ -109,6 +109,21 @@ async def test_a_remembered_token_expires_all_the_same(jwks: Path) -> None:
         await verifier.verify(token)
 
 
+async def test_a_clock_that_jumps_and_is_set_right_lets_no_token_live_longer(jwks: Path) -> None:
+    right, jump = time.time(), 0.0
+    verifier = Verifier(KeySet(str(jwks)), audience="lastmetre", clock=lambda: right + jump)
+    token = signed(EC_KEY, "ES256", "ec")
+    await verifier.verify(token)
+    jump = 6 * 3600
+    with pytest.raises(Unauthorised, match="has expired"):
+        await verifier.verify(token)
+    jump = -6 * 3600
+    await verifier.verify(token)
+    right, jump = right + 600 + LEEWAY_SECONDS + 1, 0
+    with pytest.raises(Unauthorised, match="has expired"):
+        await verifier.verify(token)
+
+
 async def test_only_so_many_tokens_are_remembered(jwks: Path) -> None:
     verifier = Verifier(KeySet(str(jwks)), audience="lastmetre", remember=1)
     first, second = (signed(EC_KEY, "ES256", "ec", sub=sub) for sub in ("a", "b"))

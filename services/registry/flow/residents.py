@@ -46,7 +46,7 @@ async def register(
     """
     await sight.whole(tx)
     under_way = await share_under_way(tx)
-    noted_at = await locks.moment(tx)
+    noted_at = await locks.noting(tx)
 
     on_file = await residents.load_for_change(
         tx, vault, (d.id for d in drafts if d.id), (d.document for d in drafts if d.document)

@@ -93,7 +93,7 @@ async def close_round(tx: Transaction, vault: Vault, round_id: UUID, now: dateti
     await locks.own_residents(tx)
     await locks.own_round(tx, round_id)
     known = await rounds.load(tx, round_id)
-    closed = known.close(now, await locks.moment(tx))
+    closed = known.close(now, await locks.freezing(tx))
     if closed is known:
         return closed
     await needs.turn_before_closing(tx, vault, known, now)

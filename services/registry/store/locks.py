@@ -35,10 +35,30 @@ async def own_round(tx: Transaction, round_id: UUID) -> None:
     await tx.do("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", _key(round_id))
 
 
-async def moment(tx: Transaction) -> datetime:
-    """Read the database's own clock; behind a lock its answers are in the order of the holders."""
-    now: datetime = await tx.value("SELECT clock_timestamp()")
-    return now
+async def noting(tx: Transaction) -> datetime:
+    """Tell when what is written now is put on file: after every closing, whatever the clock says.
+
+    Behind the residents' lock. A clock that was set back would put it before closings of an hour
+    ago, which do not know of it.
+    """
+    moment: datetime = await tx.value(
+        "SELECT greatest(clock_timestamp(),"
+        " (SELECT max(frozen_at) FROM round) + interval '1 microsecond')"
+    )
+    return moment
+
+
+async def freezing(tx: Transaction) -> datetime:
+    """Tell when the membership of a round is frozen: not before anything that is on file.
+
+    Behind the residents' lock, all to ourselves. A clock that was set back would leave out people
+    who came an hour ago, and are counted.
+    """
+    moment: datetime = await tx.value(
+        "SELECT greatest(clock_timestamp(), (SELECT max(noted_at) FROM resident),"
+        " (SELECT max(noted_at) FROM residence_past))"
+    )
+    return moment
 
 
 def _key(round_id: UUID) -> str:

@@ -34,7 +34,8 @@ async def look(database: Database, peers: Peers) -> None:
 async def _ask_dispatch(database: Database, peers: Peers) -> None:
     asked_at = datetime.now(UTC)
     heads = await clients.heads(peers.dispatch)
-    await database.transact(freshness.save_producer, Producer("dispatch", asked_at, heads))
+    told = Producer("dispatch", asked_at, heads)
+    await database.transact(freshness.save_producer, told, datetime.now(UTC))
 
 
 async def _ask_registry(database: Database, peers: Peers) -> None:
@@ -48,6 +49,5 @@ async def _ask_registry(database: Database, peers: Peers) -> None:
         if dispatch is not None and HANDS in dispatch.heads
         else None
     )
-    await database.transact(
-        freshness.save_producer, Producer("registry", asked_at, heads, hands_as_of)
-    )
+    told = Producer("registry", asked_at, heads, hands_as_of)
+    await database.transact(freshness.save_producer, told, datetime.now(UTC))

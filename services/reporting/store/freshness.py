@@ -1,5 +1,7 @@
 """How far we and the producers are, as rows."""
 
+from datetime import datetime
+
 import msgspec
 
 from services.reporting.domain.evidence import Head
@@ -27,14 +29,17 @@ async def roll_heads(tx: Transaction) -> dict[int, Head]:
     }
 
 
-async def save_producer(tx: Transaction, told: Producer) -> None:
-    """Note what a producer said; an answer to an older question is passed over."""
+async def save_producer(tx: Transaction, told: Producer, now: datetime) -> None:
+    """Note what a producer said; an answer to an older question is passed over.
+
+    What was asked later than it is now was asked before the clock was set back, and is replaced.
+    """
     await tx.do(
         "INSERT INTO producer AS kept (name, asked_at, heads, hands_as_of)"
         " VALUES ($1, $2, $3::jsonb, $4) ON CONFLICT (name) DO UPDATE SET"
         " asked_at = excluded.asked_at, heads = excluded.heads, hands_as_of = excluded.hands_as_of"
-        " WHERE kept.asked_at < excluded.asked_at",
-        told.name, told.asked_at, msgspec.json.encode(told.heads).decode(), told.hands_as_of,
+        " WHERE kept.asked_at < excluded.asked_at OR kept.asked_at > $5",
+        told.name, told.asked_at, msgspec.json.encode(told.heads).decode(), told.hands_as_of, now,
     )  # fmt: skip
 
 
