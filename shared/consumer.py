@@ -10,8 +10,8 @@ the records, hand runs of one type to their handler, advance, commit.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from shared.errors import TransientError
 from shared.explaining import kind_of
 from shared.kafka import KafkaSettings, Subscriber
 from shared.outbox import NIL, ConsumerPosition, Head, Heads, Pulled, ReportedPosition
-from shared.positions import Position, Verdict
+from shared.positions import Partition, Position, Verdict
 from shared.telemetry import (
     APPLIED,
     CONSUMER_LAG,
@@ -44,7 +44,6 @@ from shared.telemetry import (
 
 Handler = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
 Handlers = Mapping[type[Message], Handler]
-Partition = tuple[str, int]
 S = TypeVar("S", bound=msgspec.Struct)
 
 TYPES = registered((*registry.MESSAGES, *dispatch.MESSAGES))
@@ -53,6 +52,8 @@ STALE_SECONDS = 3.0
 """A partition whose head is ahead and that has not moved for this long is pulled."""
 SWEEP_SECONDS = 1.0
 REPORT_SECONDS = 30.0
+TOGETHER_BYTES = 4_000_000
+"""How much of several partitions is taken in one transaction; as JSON, before it is decoded."""
 
 STOPPED = Gauge(
     "lastmetre_consumer_stopped_partitions",
@@ -158,31 +159,41 @@ class Consumer:
         waiting: what could not be taken is missed by position, and the sweep brings it.
         """
         well = True
-        for partition, records in fetched.items():
+        for group in _together(fetched):
             try:
-                await self.take(partition, records)
+                await self.take(group)
             except TransientError as error:
                 well = False
-                log.warning("kafka_records_left", partition=partition, why=str(error))
+                log.warning("kafka_records_left", partitions=list(group), why=str(error))
         return well
 
-    async def take(self, partition: Partition, records: Sequence[Record]) -> None:
-        """Apply what Kafka brought; where that cannot be done, the producer's own copy decides.
+    async def take(self, fetched: Mapping[Partition, Sequence[Record]]) -> None:
+        """Apply what Kafka brought, in one transaction.
+
+        Where that cannot be done each partition is taken for itself, and where that cannot be done
+        either, the producer's own copy decides.
 
         Raises:
             TransientError: our database or, where it had to be asked, the producer is not there.
 
         """
-        if partition in self._stopped:
+        moving = {at: records for at, records in fetched.items() if at not in self._stopped}
+        if not moving:
             return
         try:
-            verdict = await self._settle(partition, records, "kafka")
+            verdicts = await self._settle(moving, "kafka")
         except Unappliable as why:
+            if len(moving) > 1:
+                for partition, records in moving.items():
+                    await self.take({partition: records})
+                return
+            (partition,) = moving
             log.warning("kafka_record_refused", partition=partition, why=str(why))
             await self._pull(partition)
             return
-        if verdict.gap:
-            await self._pull(partition)
+        for partition, verdict in verdicts.items():
+            if verdict.gap:
+                await self._pull(partition)
 
     async def _sweep_until(self, stop: asyncio.Event) -> None:
         reported = 0.0
@@ -337,11 +348,11 @@ class Consumer:
                     await self._stop_at(partition, "hole")
                     return
                 try:
-                    verdict = await self._settle(partition, records, "pull")
+                    verdicts = await self._settle({partition: records}, "pull")
                 except Unappliable:
                     await self._apply_one_by_one(partition, records)
                 else:
-                    if not verdict.run:
+                    if not verdicts[partition].run:
                         # Somebody was faster, or it is no history of ours: the next sweep tells.
                         return
 
@@ -349,7 +360,7 @@ class Consumer:
         """Find the record that cannot be applied, and park it in its place; the rest goes on."""
         for record in records:
             try:
-                await self._settle(partition, [record], "pull")
+                await self._settle({partition: [record]}, "pull")
             except Unappliable as why:
                 await self.database.transact(self._park, partition, record, str(why))
                 log.error(  # noqa: TRY400 - a stack may quote the data
@@ -358,41 +369,57 @@ class Consumer:
 
     # --- applying ---
 
-    async def _settle(self, partition: Partition, records: Sequence[Record], by: str) -> Verdict:
+    async def _settle(
+        self, fetched: Mapping[Partition, Sequence[Record]], by: str
+    ) -> dict[Partition, Verdict]:
         try:
-            return await self.database.transact(self._apply, partition, records, by)
+            return await self.database.transact(self._apply, fetched, by)
         except AlreadyWritten as error:
             # Told from a collision of the moment only by the retries that it outlasted.
-            raise Unappliable(f"{records[0].type}: UniqueViolationError") from error
+            types = {record.type for records in fetched.values() for record in records}
+            raise Unappliable(f"{' '.join(sorted(types))}: UniqueViolationError") from error
 
     async def _apply(
-        self, tx: Transaction, partition: Partition, records: Sequence[Record], by: str
-    ) -> Verdict:
-        position = await positions.lock(tx, self.name, *partition)
-        verdict = positions.judge(position, records, pulled=by == "pull")
-        if verdict.run:
-            await self._hand_over_as_decided(tx, verdict.run)
-            await positions.advance(tx, self.name, verdict.run[-1])
+        self, tx: Transaction, fetched: Mapping[Partition, Sequence[Record]], by: str
+    ) -> dict[Partition, Verdict]:
+        locked = await positions.lock_all(tx, self.name, fetched.keys())
+        verdicts = {
+            at: positions.judge(locked[at], records, pulled=by == "pull")
+            for at, records in fetched.items()
+        }
+        runs = [verdict.run for verdict in verdicts.values() if verdict.run]
+        if runs:
+            await self._hand_over_as_decided(tx, runs)
+            await positions.advance(tx, self.name, [run[-1] for run in runs])
             if self._gauged:
-                applied = len(verdict.run)
-                tx.after_commit(lambda: APPLIED.labels(self.name, partition[0], by).inc(applied))
-        if verdict.broken:
-            self._stop(await positions.lock(tx, self.name, *partition), "chain")
-        return verdict
+                applied = Counter(record.topic for run in runs for record in run)
+                tx.after_commit(lambda: self._count(applied, by))
+        for partition, verdict in verdicts.items():
+            if verdict.broken:
+                self._stop(await positions.lock(tx, self.name, *partition), "chain")
+        return verdicts
 
-    async def _hand_over_as_decided(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Hand records over; what people decided about some of them before still holds.
+    def _count(self, applied: Mapping[str, int], by: str) -> None:
+        for topic, records in applied.items():
+            APPLIED.labels(self.name, topic, by).inc(records)
+
+    async def _hand_over_as_decided(
+        self, tx: Transaction, runs: Sequence[Sequence[Record]]
+    ) -> None:
+        """Hand runs of records over; what people decided about some of them before still holds.
 
         Who reads a history again (a rebuild, a position that was put back) leaves out what was
         discarded, and takes what was re-driven as it was mended.
         """
-        decided = await positions.decided(tx, self.name, records)
+        records = [record for run in runs for record in run]
+        decided = await positions.decided(tx, self.name, runs)
         if not decided:
             await self.hand_over(tx, records)
             return
         undecided, kept = [], []
         for record in records:
-            state, mended = decided.get(record.pos, ("", None))
+            at = (record.topic, record.partition, record.pos)
+            state, mended = decided.get(at, ("", None))
             if state == "parked":
                 undecided.append(record)
             if state == "redriven" and mended is not None:
@@ -435,7 +462,7 @@ class Consumer:
         position = await positions.lock(tx, self.name, *partition)
         if positions.judge(position, [record], pulled=True).run:
             await positions.park(tx, self.name, record, reason)
-            await positions.advance(tx, self.name, record)
+            await positions.advance(tx, self.name, [record])
             if self._gauged:
                 set_aside = PARKED_TOTAL.labels(self.name, record.topic, kind_of(reason))
                 tx.after_commit(set_aside.inc)
@@ -493,6 +520,34 @@ class Consumer:
             )  # fmt: skip
             await _call(source.client, "PUT", f"/v1/outbox/consumers/{self.name}",
                         content=msgspec.json.encode(body))  # fmt: skip
+
+
+def _together(
+    fetched: Mapping[Partition, Sequence[Record]],
+) -> Iterator[dict[Partition, Sequence[Record]]]:
+    """Group what was fetched into transactions: only what is all of one type, and not too much.
+
+    On the hot path every partition brings changes of the roll; one transaction for all of them
+    costs hardly more than one for each. What is of several types stays for itself: its order
+    matters, and it is rare.
+    """
+    group: dict[Partition, Sequence[Record]] = {}
+    of, size = "", 0
+    for partition, records in sorted(fetched.items()):
+        if not records:
+            continue
+        types = {record.type for record in records}
+        weight = sum(len(record.data) for record in records)
+        if group and (types != {of} or size + weight > TOGETHER_BYTES):
+            yield group
+            group, size = {}, 0
+        group[partition] = records
+        of, size = next(iter(types)), size + weight
+        if len(types) > 1:
+            yield group
+            group, size = {}, 0
+    if group:
+        yield group
 
 
 class _Behind:

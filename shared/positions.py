@@ -5,7 +5,7 @@ running position: at or below it was seen, one above it and chained to our last 
 anything further is a gap. Kafka may repeat, lose or reorder; the position does not move wrongly.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -17,6 +17,9 @@ from shared.contracts.envelope import PARTITIONS, Record
 from shared.database import Transaction
 from shared.explaining import kind_of
 from shared.outbox import NIL, Head
+
+Partition = tuple[str, int]
+"""A topic and the number of one of its partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,25 @@ async def install(tx: Transaction, consumer: str, topics: Iterable[str]) -> None
 
 async def lock(tx: Transaction, consumer: str, topic: str, partition: int) -> Position:
     """Lock one partition's position until the transaction ends."""
-    row = await tx.row(
+    return (await lock_all(tx, consumer, [(topic, partition)]))[topic, partition]
+
+
+async def lock_all(
+    tx: Transaction, consumer: str, partitions: Collection[Partition]
+) -> dict[Partition, Position]:
+    """Lock positions until the transaction ends, in the order of their partitions."""
+    rows = await tx.rows(
         "SELECT topic, partition, pos, id, incarnation, recorded_at FROM applied"
-        " WHERE consumer = $1 AND topic = $2 AND partition = $3 FOR UPDATE",
-        consumer, topic, partition,
+        " WHERE consumer = $1"
+        " AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::smallint[]))"
+        " ORDER BY topic, partition FOR UPDATE",
+        consumer, *zip(*partitions, strict=True),
     )  # fmt: skip
-    if row is None:
-        raise RuntimeError(f"{consumer} has no position for {topic}[{partition}]: run migrate")
-    return Position(*row)
+    locked = {(row["topic"], row["partition"]): Position(*row) for row in rows}
+    for topic, number in partitions:
+        if (topic, number) not in locked:
+            raise RuntimeError(f"{consumer} has no position for {topic}[{number}]: run migrate")
+    return locked
 
 
 async def read(tx: Transaction, consumer: str) -> list[Position]:
@@ -118,13 +132,17 @@ async def read(tx: Transaction, consumer: str) -> list[Position]:
     return [Position(*row) for row in rows]
 
 
-async def advance(tx: Transaction, consumer: str, last: Record) -> None:
-    """Move a locked position on to a record that was applied or parked."""
+async def advance(tx: Transaction, consumer: str, last: Sequence[Record]) -> None:
+    """Move locked positions on to records that were applied or parked, one of each partition."""
     await tx.do(
-        "UPDATE applied SET pos = $4, id = $5, incarnation = $6, recorded_at = $7"
-        " WHERE consumer = $1 AND topic = $2 AND partition = $3",
-        consumer, last.topic, last.partition, last.pos, last.id, last.incarnation,
-        last.recorded_at,
+        "UPDATE applied SET pos = n.pos, id = n.id, incarnation = n.incarnation,"
+        " recorded_at = n.recorded_at"
+        " FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::uuid[],"
+        "   $7::timestamptz[]) AS n (topic, partition, pos, id, incarnation, recorded_at)"
+        " WHERE consumer = $1 AND applied.topic = n.topic AND applied.partition = n.partition",
+        consumer,
+        *zip(*((r.topic, r.partition, r.pos, r.id, r.incarnation, r.recorded_at) for r in last),
+             strict=True),
     )  # fmt: skip
 
 
@@ -186,28 +204,45 @@ async def park(tx: Transaction, consumer: str, record: Record, reason: str) -> N
 
 
 async def decided(
-    tx: Transaction, consumer: str, records: Sequence[Record]
-) -> dict[int, tuple[str, bytes | None]]:
-    """Look up which of these records were set aside before: by position, state and mended data."""
-    first, last = records[0], records[-1]
+    tx: Transaction, consumer: str, runs: Sequence[Sequence[Record]]
+) -> dict[tuple[str, int, int], tuple[str, bytes | None]]:
+    """Look up which of these records were set aside before.
+
+    Args:
+        tx: the transaction
+        consumer: whose
+        runs: records of one partition each, in order
+
+    Returns:
+        by topic, partition and position: the state and the mended data
+
+    """
     rows = await tx.rows(
-        "SELECT pos, state, mended_data FROM parked WHERE consumer = $1 AND topic = $2"
-        " AND partition = $3 AND incarnation = $4 AND pos BETWEEN $5 AND $6",
-        consumer, first.topic, first.partition, first.incarnation, first.pos, last.pos,
+        "SELECT parked.topic, parked.partition, pos, state, mended_data"
+        " FROM unnest($2::text[], $3::smallint[], $4::uuid[], $5::bigint[], $6::bigint[])"
+        "   AS run (topic, partition, incarnation, first, last)"
+        " JOIN parked ON consumer = $1 AND parked.topic = run.topic"
+        "   AND parked.partition = run.partition AND parked.incarnation = run.incarnation"
+        "   AND pos BETWEEN first AND last",
+        consumer,
+        *zip(*((r[0].topic, r[0].partition, r[0].incarnation, r[0].pos, r[-1].pos) for r in runs),
+             strict=True),
     )  # fmt: skip
-    return {pos: (state, mended) for pos, state, mended in rows}
+    return {(topic, n, pos): (state, mended) for topic, n, pos, state, mended in rows}
 
 
 async def settle_parked(tx: Transaction, consumer: str, records: Sequence[Record]) -> None:
     """Note that records set aside before were applied, as they came, when they came again."""
-    first = records[0]
     await tx.do(
         "UPDATE parked SET state = 'redriven', decided_at = now(), decided_by = 'replay',"
         " mended_data = NULL, mended_at = NULL, mended_by = NULL, mended_why = NULL"
-        " WHERE consumer = $1 AND topic = $2 AND partition = $3 AND incarnation = $4"
-        " AND pos = ANY($5) AND state = 'parked'",
-        consumer, first.topic, first.partition, first.incarnation,
-        [record.pos for record in records],
+        " FROM unnest($2::text[], $3::smallint[], $4::uuid[], $5::bigint[])"
+        "   AS came (topic, partition, incarnation, pos)"
+        " WHERE consumer = $1 AND parked.topic = came.topic"
+        " AND parked.partition = came.partition AND parked.incarnation = came.incarnation"
+        " AND parked.pos = came.pos AND state = 'parked'",
+        consumer,
+        *zip(*((r.topic, r.partition, r.incarnation, r.pos) for r in records), strict=True),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from shared.consumer import Partition
+from shared.positions import Partition
 
 PATIENCE = 60.0  # seconds; it is how long to hope, not how long it takes
 

@@ -20,10 +20,11 @@ from services.dispatch import worker as dispatch_worker
 from services.registry import wiring as registry_wiring
 from services.registry.store import locks, rounds
 from services.reporting import wiring as reporting_wiring
-from shared.consumer import Consumer, Partition
+from shared.consumer import Consumer
 from shared.contracts.envelope import Record
 from shared.database import Transaction
 from shared.outbox import Pulled
+from shared.positions import Partition
 from tests.journeys.field import door, on_shift, open_visits, tell
 from tests.registry.words import assert_account, hour, lives
 from tests.support.town import DONGFANG, JSON, LANQIAO, LUYUAN, Town
@@ -405,7 +406,7 @@ async def test_two_workers_on_one_partition(whole_town: Town) -> None:
                         each for both in workers for each in both if partition[0] in each.topics
                     ]
                     await asyncio.gather(
-                        *(each.take(partition, records) for each in following),
+                        *(each.take({partition: records}) for each in following),
                         *(each.sweep() for each in following),
                     )
         assert not any(each.stopped for both in workers for each in both)

@@ -6,6 +6,7 @@ the test, which is worse to the consumer than any broker would be. (The real one
 
 import asyncio
 import random
+from collections import ChainMap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -90,15 +91,51 @@ async def test_kafka_repeats_and_nothing_is_written_twice(
     await producer.announce(1, 2, 3)
     first, second, third = await producer.records()
     for batch in ([first], [first, second], [second, first, second, third, first], [third]):
-        await follower.consumer.take((ROLL, 0), batch)
+        await follower.consumer.take({(ROLL, 0): batch})
     assert await follower.numbers() == [1, 2, 3]
+
+
+async def test_several_partitions_are_taken_in_one_transaction(
+    producer: Producer, follower: Follower
+) -> None:
+    await follower.consumer.catch_up()
+    for partition in (9, 0, 4):
+        await producer.announce(1, 2, partition=partition)
+    fetched = {(ROLL, p): await producer.records(p) for p in (9, 0, 4)}
+    follower.runs.clear()
+    await follower.consumer.take(fetched)
+    assert follower.runs == [[1, 2] * 3]
+    assert [await follower.numbers(partition) for partition in (0, 4, 9)] == [[1, 2]] * 3
+
+
+async def test_one_that_is_refused_holds_up_none_of_those_it_came_with(
+    producer: Producer, follower: Follower
+) -> None:
+    await follower.consumer.catch_up()
+    for partition, numbers in {0: (1, 2), 4: (3, 4), 9: (5, 6)}.items():
+        await producer.announce(*numbers, partition=partition)
+    follower.faults = {3: ALWAYS(ValueError)}
+    await follower.consumer.take({(ROLL, p): await producer.records(p) for p in (0, 4, 9)})
+    assert [await follower.numbers(partition) for partition in (0, 4, 9)] == [[1, 2], [4], [5, 6]]
+    assert [(parked.partition, parked.pos) for parked in await follower.parked()] == [(4, 1)]
+
+
+async def test_a_gap_in_one_of_several_partitions_is_pulled(
+    producer: Producer, follower: Follower
+) -> None:
+    await follower.consumer.catch_up()
+    for partition in (0, 4):
+        await producer.announce(1, 2, 3, partition=partition)
+    whole, gaping = await producer.records(0), (await producer.records(4))[2:]
+    await follower.consumer.take({(ROLL, 0): whole, (ROLL, 4): gaping})
+    assert [await follower.numbers(partition) for partition in (0, 4)] == [[1, 2, 3]] * 2
 
 
 async def test_what_kafka_lost_is_pulled_at_once(producer: Producer, follower: Follower) -> None:
     await follower.consumer.catch_up()
     await producer.announce(1, 2, 3, 4)
     _, _, _, fourth = await producer.records()
-    await follower.consumer.take((ROLL, 0), [fourth])
+    await follower.consumer.take({(ROLL, 0): [fourth]})
     assert await follower.numbers() == [1, 2, 3, 4]
 
 
@@ -143,7 +180,7 @@ async def test_two_processes_are_brought_the_same_at_once(
         await producer.announce(end)
         records = await producer.records()
         await asyncio.gather(
-            *(follower.consumer.take((ROLL, 0), records) for follower in (*pair, *pair))
+            *(follower.consumer.take({(ROLL, 0): records}) for follower in (*pair, *pair))
         )
         assert await pair[0].numbers() == list(range(1, end + 1))
 
@@ -164,7 +201,7 @@ async def test_every_mixture_of_kafka_and_pulls_by_two_processes(
             batch = records[start : start + chance.randint(1, 12)]
             if chance.random() < 0.3:
                 chance.shuffle(batch)
-            await follower.consumer.take((ROLL, 0), batch)
+            await follower.consumer.take({(ROLL, 0): batch})
 
     await asyncio.gather(*map(bring, pair), *map(bring, pair))
     await pair[1].consumer.catch_up()
@@ -228,7 +265,7 @@ async def test_a_producer_that_does_not_answer_is_asked_again(
     with pytest.raises(TransientError):
         await follower.consumer.sweep()
     with pytest.raises(TransientError):
-        await follower.consumer.take((ROLL, 0), [second])
+        await follower.consumer.take({(ROLL, 0): [second]})
     producer.line.down = False
     await follower.consumer.catch_up()
     assert await follower.numbers() == [1, 2]
@@ -252,7 +289,7 @@ async def test_a_head_that_is_old_when_it_arrives_is_no_restored_backup(
         if path.endswith("/heads"):
             producer.line.after = None
             await producer.announce(2)
-            await pair[1].consumer.take((ROLL, 0), await producer.records())
+            await pair[1].consumer.take({(ROLL, 0): await producer.records()})
 
     producer.line.after = meanwhile
     await pair[0].consumer.catch_up()
@@ -296,7 +333,7 @@ async def test_a_refused_record_from_kafka_is_parked_from_the_outbox(
     await follower.consumer.catch_up()
     follower.faults = {2: ALWAYS(ValueError)}
     await producer.announce(1, 2, 3)
-    await follower.consumer.take((ROLL, 0), await producer.records())
+    await follower.consumer.take({(ROLL, 0): await producer.records()})
     assert await follower.numbers() == [1, 3]
     assert [parked.pos for parked in await follower.parked()] == [2]
 
@@ -308,7 +345,7 @@ async def test_an_unreadable_copy_is_read_from_the_outbox(
     await follower.consumer.catch_up()
     await producer.announce(1, 2, 3)
     first, second, third = await producer.records()
-    await follower.consumer.take((ROLL, 0), [first, replace(second, data=rubbish), third])
+    await follower.consumer.take({(ROLL, 0): [first, replace(second, data=rubbish), third]})
     assert await follower.numbers() == [1, 2, 3]
     assert await follower.parked() == []
 
@@ -377,7 +414,7 @@ async def test_a_changed_history_stops_its_partition_and_no_other(
     await change(producer)
     await producer.announce(2, partition=9)
     await follower.consumer.catch_up()
-    await follower.consumer.take((ROLL, 0), await producer.records())
+    await follower.consumer.take({(ROLL, 0): await producer.records()})
 
     assert follower.consumer.stopped == {(ROLL, 0)}
     assert (await follower.numbers(), await follower.numbers(9)) == ([1, 2, 3], [1, 2])
@@ -391,7 +428,7 @@ async def test_a_broken_chain_from_kafka_stops_the_partition(
     await follower.consumer.catch_up()
     await producer.announce(3)
     third = (await producer.records())[2]
-    await follower.consumer.take((ROLL, 0), [replace(third, prev_id=uuid4())])
+    await follower.consumer.take({(ROLL, 0): [replace(third, prev_id=uuid4())]})
     assert follower.consumer.stopped == {(ROLL, 0)}
     assert await follower.numbers() == [1, 2]
 
@@ -401,9 +438,9 @@ async def test_records_of_another_life_on_kafka_are_dropped(
 ) -> None:
     await producer.announce(1, 2, 3)
     old = [replace(record, incarnation=uuid4(), id=uuid4()) for record in await producer.records()]
-    await follower.consumer.take((ROLL, 0), old)  # before anybody was met
+    await follower.consumer.take({(ROLL, 0): old})  # before anybody was met
     await follower.consumer.catch_up()
-    await follower.consumer.take((ROLL, 0), [replace(old[2], pos=4), replace(old[2], pos=90)])
+    await follower.consumer.take({(ROLL, 0): [replace(old[2], pos=4), replace(old[2], pos=90)]})
     assert await follower.numbers() == [1, 2, 3]
     assert follower.consumer.stopped == set()
 
@@ -533,7 +570,8 @@ class Exchange(RuleBasedStateMachine):
             if copies[partition]
         ]
         sweeper = data.draw(st.sampled_from([None, *self.pair]))
-        self.loop.run(self._all_at_once(brought, sweeper))
+        together = data.draw(st.booleans())
+        self.loop.run(self._all_at_once(brought, sweeper, together=together))
 
     @rule(n=st.integers(1, 15))
     def a_moment_of_trouble(self, n: int) -> None:
@@ -580,12 +618,19 @@ class Exchange(RuleBasedStateMachine):
         return copies
 
     async def _all_at_once(
-        self, brought: list[tuple[Follower, int, list[Record]]], sweeper: Follower | None
+        self,
+        brought: list[tuple[Follower, int, list[Record]]],
+        sweeper: Follower | None,
+        *,
+        together: bool,
     ) -> None:
-        ways = [
-            follower.consumer.take((ROLL, partition), batch)
-            for follower, partition, batch in brought
-        ]
+        fetched = [(who, {(ROLL, partition): batch}) for who, partition, batch in brought]
+        if together:  # all that came to one process in one transaction
+            fetched = [
+                (who, dict(ChainMap(*(at for other, at in fetched if other is who))))
+                for who in self.pair
+            ]
+        ways = [who.consumer.take(group) for who, group in fetched]
         if sweeper is not None:
             ways.append(sweeper.consumer.catch_up())
         for failure in await asyncio.gather(*ways, return_exceptions=True):
