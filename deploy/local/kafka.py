@@ -47,12 +47,14 @@ class Listener:
     """One more door of every broker: by TLS, for users with passwords, or both.
 
     `name` is of capital letters, `protocol` one of Kafka's (`SSL`, `SASL_SSL`, `SASL_PLAINTEXT`),
-    `settings` are those of this door alone, by their names in Kafka.
+    `settings` are those of this door alone, by their names in Kafka, `host` is the address where it
+    opens.
     """
 
     name: str
     protocol: str
     settings: Mapping[str, object]
+    host: str = servers.LOOPBACK
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Kafka:
 
     def at(self, listener: str) -> str:
         """What clients connect to who come by another door, `host:port,host:port`."""
+        (host,) = {each.host for each in self.listeners if each.name == listener}
         ports = [address.others[listener] for address in self.addresses.values()]
-        return ",".join(f"127.0.0.1:{port}" for port in ports)
+        return ",".join(f"{host}:{port}" for port in ports)
 
     def start(self, *numbers: int, patience: float = _PATIENCE) -> None:
         """Start brokers, and wait until they serve.
@@ -176,12 +179,12 @@ class Kafka:
             ),
             "controller.listener.names": "CONTROLLER",
             "listeners": ",".join(
-                f"{name}://127.0.0.1:{port}"
-                for name, port in {
-                    "PLAINTEXT": address.port,
-                    "CONTROLLER": address.controller,
-                    **address.others,
-                }.items()
+                [f"PLAINTEXT://127.0.0.1:{address.port}"]
+                + [f"CONTROLLER://127.0.0.1:{address.controller}"]
+                + [
+                    f"{each.name}://{each.host}:{address.others[each.name]}"
+                    for each in self.listeners
+                ]
             ),
             "listener.security.protocol.map": ",".join(
                 ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]

