@@ -98,9 +98,11 @@ class Producer:
 
     async def records(self, partition: int = 0, topic: str = ROLL) -> list[Record]:
         """All of one partition, as Kafka would bring it."""
+        found: list[outbox.PulledRecord] = []
         async with self.database.begin() as tx:
-            pulled = await outbox.read_after(tx, topic, partition, 0, 2**40)
-        return outbox.Pulled(pulled).as_records(topic, partition)
+            while page := await outbox.read_after(tx, topic, partition, len(found), 2**40):
+                found += page
+        return outbox.Pulled(found).as_records(topic, partition)
 
     async def heads(self) -> list[Head]:
         """The last position of each partition."""

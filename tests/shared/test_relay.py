@@ -5,8 +5,11 @@ what our two ends agree on.
 """
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,10 +30,14 @@ from shared.errors import TransientError
 from shared.kafka import KafkaSettings
 from shared.relay import Relay
 from tests.shared.exchange import KEYS, Producer, following, producing
+from tests.support.counting import Tell
 from tests.support.issuer import Issuer
 from tests.support.servers import DatabaseUrl
 from tests.support.waiting import eventually
 
+ROOT = Path(__file__).resolve().parents[2]
+MANY = 5_000
+"""Numbers that take a relay many rounds."""
 APPLIED_TOTAL = "lastmetre_consumer_applied_total"
 
 
@@ -101,6 +108,23 @@ async def all_published(producer: Producer) -> None:
         return not behind
 
     await eventually(caught_up, within=60)
+
+
+async def leader(producer: Producer) -> int | None:
+    """The PostgreSQL backend that holds the relay's lock."""
+    async with producer.database.begin(readonly=True) as tx:
+        found: int | None = await tx.value(
+            "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND granted"
+        )
+    return found
+
+
+async def take_its_lock(producer: Producer) -> None:
+    """End the session by which the leading relay leads."""
+    backend = await leader(producer)
+    async with producer.database.begin() as tx:
+        assert await tx.value("SELECT pg_terminate_backend($1, 10000)", backend)
 
 
 async def finish(producer: Producer) -> None:
@@ -233,26 +257,72 @@ async def test_a_second_relay_waits_until_the_first_is_gone(
 async def test_a_relay_whose_lock_is_lost_stands_again(
     producer: Producer, topic: str, broker: Broker
 ) -> None:
-    holders = (
-        "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
-        " WHERE datname = current_database() AND locktype = 'advisory' AND granted"
-    )
-
-    async def holder() -> int | None:
-        async with producer.database.begin(readonly=True) as tx:
-            found: int | None = await tx.value(holders)
-        return found
-
     async with running(relay_of(producer, broker.bootstrap)):
         await announce(producer, 1)
         await all_published(producer)
-        first = await holder()
-        async with producer.database.begin() as tx:
-            assert await tx.value("SELECT pg_terminate_backend($1, 10000)", first)
-        await eventually(holder)
+        await take_its_lock(producer)
+        await eventually(lambda: leader(producer))
         await announce(producer, 2)
         await finish(producer)
     assert await positions_on(broker.bootstrap, topic) == [1, 2]
+
+
+@contextmanager
+def relaying(url: str, topic: str, bootstrap: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A relay in a process of its own."""
+    words = [sys.executable, "-m", "tests.shared.relaying", url, topic, bootstrap]
+    process = subprocess.Popen(words, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_relay_that_stood_still_while_another_led_repeats_and_leaves_out_nothing(
+    database_url: DatabaseUrl, issuer: Issuer, topic: str, broker: Broker, tell: Tell
+) -> None:
+    url = database_url("")
+    async with (
+        producing(url, issuer, (topic,)) as producer,
+        following(database_url(""), producer) as (follower,),
+    ):
+        await follower.consumer.sweep()  # it learns whom it follows; from now on it has Kafka alone
+        producer.line.down = True
+
+        async def published() -> int:
+            async with producer.database.begin(readonly=True) as tx:
+                found: int = await tx.value("SELECT pos FROM outbox_published WHERE partition = 0")
+            return found
+
+        with relaying(url, topic, broker.bootstrap) as zombie:
+            await eventually(lambda: leader(producer))
+            await announce(producer, *range(1, MANY + 1))
+            await eventually(published)
+            zombie.send_signal(signal.SIGSTOP)
+            assert await published() < MANY  # it is in the middle of something
+            await take_its_lock(producer)
+
+            async with running(relay_of(producer, broker.bootstrap)):
+                await all_published(producer)
+                zombie.send_signal(signal.SIGCONT)
+                await announce(producer, *range(MANY + 1, MANY + 11))
+                await all_published(producer)
+            # The other one has left: it stands again, and leads.
+            await announce(producer, *range(MANY + 11, MANY + 21))
+            await finish(producer)
+
+        on_kafka = await positions_on(broker.bootstrap, topic)
+        told = 0
+        for position in on_kafka:
+            assert position <= told + 1
+            told = max(told, position)
+        assert told == MANY + 20
+        tell(f"{MANY + 20:,} positions, {len(on_kafka) - told:,} of them repeated")
+
+        records = {record.pos: record for record in await producer.records(topic=topic)}
+        await follower.consumer.take({(topic, 0): [records[position] for position in on_kafka]})
+        assert await follower.numbers() == list(range(1, told + 1))
 
 
 async def test_what_no_broker_takes_is_left_out_and_holds_up_nothing(
