@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench-carry bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
+.PHONY: help install demo test test-long chaos bench-carry bench-scans bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ chaos: $(INSTALLED) ## kill everything at random while results come in; ARGS="--
 
 bench-carry: $(INSTALLED) ## measure what is carried from end to end and what a result costs; ARGS="--rate 5000"
 	@$(RUN)/python -m benchmarks.carry $(ARGS)
+
+bench-scans: $(INSTALLED) ## measure single scans against an empty endpoint and a plain INSERT
+	@$(RUN)/python -m benchmarks.scans $(ARGS)
 
 bench-overload: $(INSTALLED) ## offer five times the load it can carry, for five minutes; ARGS="--seconds 60"
 	@$(RUN)/python -m benchmarks.overload $(ARGS)

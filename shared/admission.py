@@ -8,9 +8,11 @@ A request comes through three narrow places, all of them in front of its route:
 3. *Its turn.* So many are in work, so many wait, and nobody waits for long: who has waited
    `seconds` is refused. An answer that comes late is work for nothing, the asker has given up.
 
-There are three lanes, so that none can starve another: `single` rows and reads; `bulk`, whose one
-request is the work of a thousand; and `system`, by which our own services follow each other. The
-turns of all lanes are fewer than the connections to the database: the pool is never the queue.
+There are four lanes, so that none can starve another: `single` rows and reads; `bulk`, whose one
+request is the work of a thousand; `gathered`, whose requests are work only together
+(`shared/gathering.py`); and `system`, by which our own services follow each other. The turns of all
+lanes are fewer than the connections to the database: the pool is never the queue. Of `gathered`,
+hundreds are in work on two connections.
 
 Who is refused is told when to come again, each another second (`Retry-After`). While others wait,
 nobody holds more than half of a lane's places: the caller who does is refused by name, 429.
@@ -25,11 +27,12 @@ from typing import Self
 
 import structlog
 
+from shared import gathering
 from shared.errors import Overloaded, TooManyRequests
 from shared.settings import ServiceSettings
 from shared.telemetry import HTTP_IN_WORK, HTTP_REFUSED, HTTP_WAITING
 
-SINGLE, BULK, SYSTEM = "single", "bulk", "system"
+SINGLE, BULK, GATHERED, SYSTEM = "single", "bulk", "gathered", "system"
 
 _BATCH = 16
 """Single requests in whose stead one batch may wait: it is large, and a turn of its takes long."""
@@ -42,26 +45,31 @@ _log = structlog.get_logger(__name__)
 class Limits:
     """How much one process takes on.
 
-    `single`, `bulk` and `system` are requests in work. `waiting` is how many of a lane may wait for
-    their turn (of batches a sixteenth), and `seconds` for how long; `bodies` is bytes of request
-    bodies held at a time.
+    `single`, `bulk`, `gathered` and `system` are requests in work. `waiting` is how many of a lane
+    may wait for their turn (of batches a sixteenth), and `seconds` for how long; `bodies` is bytes
+    of request bodies held at a time.
     """
 
     single: int = 3
     bulk: int = 2
     system: int = 2
+    gathered: int = 500
     waiting: int = 64
     seconds: float = 0.5
     bodies: int = 64 * 1024 * 1024
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> Self:
-        """Share out the connections of a process; one is left for probes and background work."""
+        """Share out the connections of a process.
+
+        One is left for probes and background work, and two for what is gathered.
+        """
         part = max(1, settings.database_pool // 4)
         return cls(
-            single=max(1, settings.database_pool - 2 * part - 1),
+            single=max(1, settings.database_pool - 2 * part - 1 - gathering.AT_ONCE),
             bulk=part,
             system=part,
+            gathered=settings.gathered_requests,
             waiting=settings.waiting_requests,
             seconds=settings.waiting_seconds,
             bodies=settings.bodies_megabytes * 1024 * 1024,
@@ -79,6 +87,7 @@ class Admission:
             for name, work, waiting in (
                 (SINGLE, limits.single, limits.waiting),
                 (BULK, limits.bulk, limits.waiting // _BATCH),
+                (GATHERED, limits.gathered, limits.waiting),
                 (SYSTEM, limits.system, limits.waiting),
             )
         }

@@ -31,7 +31,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.admission import BULK, SINGLE, SYSTEM, Admission, Bodies, Limits, Turn
+from shared.admission import BULK, GATHERED, SINGLE, SYSTEM, Admission, Bodies, Limits, Turn
 from shared.auth import CALLER, ROLES, Caller, Verifier
 from shared.bodies import BODY_LIMIT, NUL_RULE, encode, json_reply
 from shared.errors import (
@@ -163,6 +163,7 @@ def create_app(
     mounts: Mapping[str, ASGIApp] | None = None,
     body_limit: int = BODY_LIMIT,
     limits: Limits | None = None,
+    gathered: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> FastAPI:
     """Put a service's routes behind the front door.
 
@@ -180,6 +181,7 @@ def create_app(
         mounts: further applications by path, such as static files
         body_limit: bytes of any request body; single requests have a lower one, `SINGLE_LIMIT`
         limits: how much the process takes on at a time
+        gathered: routes whose requests are worked on together, as method and path
 
     Raises:
         AccessError: the table misses a route, names one that is not there, or an unknown role
@@ -213,6 +215,7 @@ def create_app(
         verifier=verifier,
         admission=Admission(service, limits or Limits()),
         limit=body_limit,
+        gathered=gathered,
     )
     return app
 
@@ -345,6 +348,7 @@ class _FrontDoor:
         verifier: of bearer tokens
         admission: how much is taken on
         limit: bytes of a body
+        gathered: routes whose requests are worked on together
 
     """
 
@@ -357,6 +361,7 @@ class _FrontDoor:
         verifier: Verifier,
         admission: Admission,
         limit: int,
+        gathered: AbstractSet[tuple[str, str]],
     ) -> None:
         self._app = app
         self._admission = admission
@@ -364,6 +369,7 @@ class _FrontDoor:
         self._doors = doors
         self._verifier = verifier
         self._limit = limit
+        self._gathered = gathered
         # Looked up once: both cost more than what they are used for on every request.
         self._seen: dict[tuple[str, str, int], Histogram] = {}
         self._log = _log.bind()
@@ -426,7 +432,7 @@ class _FrontDoor:
         self, visit: "_Visit", door: _Door, caller: Caller, receive: Receive
     ) -> Receive:
         """Read the body and wait for a turn; refused where there is no room for it."""
-        lane = self._admission.lane(_lane(visit.scope["method"], door, caller))
+        lane = self._admission.lane(self._lane(visit.scope["method"], door, caller))
         lane.arrive(caller.sub)
         headers = dict(visit.scope["headers"])
         if b"content-length" in headers or b"transfer-encoding" in headers:
@@ -435,6 +441,16 @@ class _FrontDoor:
             await visit.body.read(headers.get(b"content-length", b""), limit)
         visit.turn = await lane.turn(caller.sub)
         return receive
+
+    def _lane(self, method: str, door: _Door, caller: Caller) -> str:
+        if door.bulk:
+            return BULK
+        if (method, door.template) in self._gathered:
+            return GATHERED
+        # What our own services follow each other by goes on when everybody else has to wait. Their
+        # writes do not: other systems send single rows under the same role.
+        own = door.roles <= _OWN or (method in _READING and caller.has("system"))
+        return SYSTEM if own else SINGLE
 
     def _measure(self, method: str, door: _Door, visit: "_Visit", seconds: float) -> None:
         status = visit.status or _NO_ANSWER
@@ -461,15 +477,6 @@ def _check_text(scope: Scope) -> None:
 def _as_get(scope: Scope, door: _Door) -> Scope:
     """Let HEAD be answered as GET is (RFC 9110, 9.3.2); the server leaves the body out."""
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" and door.via_get else scope
-
-
-def _lane(method: str, door: _Door, caller: Caller) -> str:
-    if door.bulk:
-        return BULK
-    # What our own services follow each other by goes on when everybody else has to wait. Their
-    # writes do not: other systems send single results under the same role.
-    own = door.roles <= _OWN or (method in _READING and caller.has("system"))
-    return SYSTEM if own else SINGLE
 
 
 class _Body:

@@ -86,16 +86,21 @@ class ServiceSettings(BaseModel):
     registry_url: str = Field("http://127.0.0.1:8001", description="where registry answers")
     dispatch_url: str = Field("http://127.0.0.1:8002", description="where dispatch answers")
     database_pool: int = Field(
-        8,
+        10,
         ge=1,
         description="connections a process may hold to its database; requests in work are fewer: "
-        "a quarter for batches, a quarter for our own services, the rest but one for all others",
+        "a quarter for batches, a quarter for our own services, the rest but three for all others",
     )
     statement_seconds: float = Field(
         60, ge=0, description="how long one statement may run, or a transaction do nothing; 0: ever"
     )
     lock_seconds: float = Field(
         10, ge=0, description="how long a statement may wait for a lock; 0: ever"
+    )
+    gathered_requests: int = Field(
+        500,
+        ge=1,
+        description="single samples and results in work in a process: they are written together",
     )
     waiting_requests: int = Field(
         64,

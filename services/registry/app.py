@@ -70,6 +70,7 @@ def create_app(
         access=ACCESS,
         examples=EXAMPLES,
         limits=Limits.of(settings),
+        gathered=results.GATHERED,
         verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
         lifespan=lifespan,
     )

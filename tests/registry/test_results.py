@@ -1,5 +1,6 @@
 """Samples and results: stored once, counted once, every row answered."""
 
+import asyncio
 import gzip
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -331,6 +332,34 @@ async def test_one_result_at_a_time(town: Town) -> None:
     answer = await town.registry.post("/v1/results", json={"sample_id": 1}, headers=site)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_single_results_of_the_same_moment_are_written_in_one_transaction(
+    town: Town,
+) -> None:
+    people = await town.people(*(lives() for _ in range(20)))
+    round_id = await town.round()
+    await town.tick(round_id, 6)
+    rows = [town.resulted(round_id, resident, "negative") for resident in people]
+    stranger = town.result(round_id, uuid4())
+    twice = rows[0]
+
+    answers = await asyncio.gather(
+        *(
+            town.registry.post("/v1/results", json=row, headers=town.headers("site"))
+            for row in (*rows, stranger, twice)
+        )
+    )
+    *good, refused, repeated = answers
+    assert [answer.status_code for answer in good] == [200] * 20
+    assert [answer.json()["rows"][0]["id"] for answer in good] == [row["result_id"] for row in rows]
+    assert refused.status_code == 422
+    assert refused.json()["rows"][0]["reason"]["type"] == "/problems/resident-unknown"
+    assert told(repeated.json()) == ["duplicate"]
+    await assert_account(town, round_id, sampled=20, negative=20)
+    async with town.apps["registry"].state.wiring.database.begin() as tx:
+        transactions = await tx.value("SELECT count(DISTINCT xmin::text) FROM sample")
+    assert transactions < 20
 
 
 async def test_a_round_takes_entries_from_its_opening_until_it_is_sealed(whole_town: Town) -> None:

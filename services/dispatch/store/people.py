@@ -30,8 +30,8 @@ _INSERT: Final = f"""
 INSERT INTO person ({_LIST})
 SELECT {_LIST} FROM json_populate_recordset(NULL::person, $1::json)
 """
-# Named twice, so that a few are found by their index: of rows out of JSON the planner knows nothing,
-# and would go through everybody in the round.
+# Named twice, so that a few are found by their index: of rows out of JSON the planner knows
+# nothing, and would go through everybody in the round.
 _UPDATE: Final = f"""
 UPDATE person SET {assigned(_COLUMNS[2:], "new")}
 FROM json_populate_recordset(NULL::person, $1::json) AS new

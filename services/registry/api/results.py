@@ -1,9 +1,12 @@
 """Samples and results, one or many at a time."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+import msgspec
 import prometheus_client
 from fastapi import APIRouter, Request, Response
 
@@ -15,13 +18,18 @@ from services.registry.api.rows import (
     answered,
     translated,
 )
+from services.registry.domain.answers import RowAnswer
 from services.registry.domain.entries import Entry
 from services.registry.flow.results import record
 from services.registry.wiring import Wiring
 from shared.bodies import ROW_LIMIT, Given, Rows, decode_one, decode_rows, json_reply, read_body
 from shared.contracts.vocabulary import Channel, Outcome
 from shared.errors import RuleError
+from shared.gathering import Gatherer
 from shared.openapi import openapi_body, openapi_reply
+
+GATHERED = frozenset({("POST", "/v1/results")})
+"""Routes whose requests are written down together."""
 
 ACCEPTED = prometheus_client.Counter(
     "lastmetre_results_accepted_total", "Rows of samples and results", ["channel", "status"]
@@ -104,6 +112,10 @@ def _entry(ordinal: int, row: Result) -> Entry:
     )
 
 
+def _ref(row: Result) -> UUID:
+    return row.result_id or row.sample_id
+
+
 def router(wiring: Wiring) -> APIRouter:
     """Build the routes."""
     routes = APIRouter(tags=["results"])
@@ -130,18 +142,34 @@ def router(wiring: Wiring) -> APIRouter:
         responses=openapi_reply(BatchAnswer) | openapi_reply(BatchAnswer, 422, "Rejected"),
     )
     async def post_result(request: Request) -> Response:
-        """Send one sample or result. The answer has the shape of a batch of one."""
+        """Send one sample or result. The answer has the shape of a batch of one.
+
+        What many send at the same time is written down together and answered one by one, each after
+        the commit.
+        """
         row = decode_one(await read_body(request), Result)
-        answer = await _record(Rows(1, [row], range(1)))
+        rows = Rows(1, [row], range(1))
+        entries, answers = translated(rows, _entry)
+        for entry in entries:
+            answers.append(await scans.give(entry))
+        answer = answered(rows, answers, _ref)
         return json_reply(answer, 422 if answer.rejected else 200)
 
     async def _record(rows: Rows[Result]) -> BatchAnswer:
         entries, refused = translated(rows, _entry)
+        return answered(rows, [*refused, *await _written(entries)], _ref)
+
+    async def _written_together(entries: Sequence[Entry]) -> list[RowAnswer]:
+        numbered = [msgspec.structs.replace(each, ordinal=n) for n, each in enumerate(entries)]
+        answers = await _written(numbered)
+        return [replace(told, ordinal=0) for told in answers]
+
+    async def _written(entries: Sequence[Entry]) -> list[RowAnswer]:
         answers = await wiring.database.transact(record, wiring.vault, entries, datetime.now(UTC))
-        answer = answered(rows, [*refused, *answers], lambda row: row.result_id or row.sample_id)
         kinds = Counter((e.channel, told.status) for e, told in zip(entries, answers, strict=True))
         for (channel, status), n in kinds.items():
             ACCEPTED.labels(channel, status).inc(n)
-        return answer
+        return answers
 
+    scans = Gatherer(_written_together)
     return routes
