@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.support.issuer",
     "tests.support.town",
     "tests.support.counting",
+    "tests.support.networks",
 ]
 
 # Searches that want more than their usual number of examples: `pytest --hypothesis-profile=long`.

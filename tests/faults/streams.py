@@ -6,9 +6,10 @@ brought it, Kafka or the pull.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
@@ -33,6 +34,12 @@ class Stream:
     follower: Follower
     relay: Relay
     announced: list[int] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Have the follower run for the length of a block."""
+        async with _until_the_end(self.follower.consumer.run):
+            yield
 
     async def say(self) -> None:
         """Announce the next number."""
@@ -82,23 +89,31 @@ def brought(source: str) -> float:
 
 
 @asynccontextmanager
+async def _until_the_end(
+    run: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+) -> AsyncIterator[None]:
+    """Run something beside a block, and have it leave in good order at its end."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+@asynccontextmanager
 async def streaming(
     database_url: DatabaseUrl, issuer: Issuer, kafka: KafkaSettings
 ) -> AsyncIterator[Stream]:
-    """Run a stream for the length of a block, on a broker that nobody else uses."""
-    stop = asyncio.Event()
+    """Publish a stream for the length of a block, on a broker that nobody else uses."""
     async with (
         producing(database_url(""), issuer) as producer,
         following(database_url(""), producer, kafka=kafka) as (follower,),
-        asyncio.TaskGroup() as tasks,
     ):
         relay = Relay("producer", producer.database, producer.topics, kafka)
-        tasks.create_task(relay.run(stop))
-        tasks.create_task(follower.consumer.run(stop))
-        try:
+        async with _until_the_end(relay.run):
             yield Stream(producer, follower, relay)
-        finally:
-            stop.set()
 
 
 async def assert_the_pull_carries_on(

@@ -8,11 +8,11 @@ import pytest
 from deploy.local import servers
 from shared import kafka
 from shared.kafka import KafkaSettings
-from tests.faults.networks import Network
 from tests.faults.servers import Wire, wire_to_port
 from tests.faults.streams import Stream, assert_the_pull_carries_on, brought, streaming
 from tests.support.counting import Tell
 from tests.support.issuer import Issuer
+from tests.support.networks import Network
 from tests.support.servers import DatabaseUrl
 
 
@@ -26,7 +26,7 @@ async def wired(
     try:
         async with wire_to_port(own, at=known) as (wire, _):
             settings = KafkaSettings(f"{servers.LOOPBACK}:{known}", idempotent=False)
-            async with streaming(database_url, issuer, settings) as stream:
+            async with streaming(database_url, issuer, settings) as stream, stream.followed():
                 yield stream, wire
                 wire.mend()
     finally:
@@ -67,7 +67,7 @@ async def test_a_broker_behind_a_network_that_drops_everything_is_found_again(
         broker = servers.start_broker(tmp_path, host=network.there)
     try:
         settings = KafkaSettings(broker.bootstrap, idempotent=False)
-        async with streaming(database_url, issuer, settings) as stream:
+        async with streaming(database_url, issuer, settings) as stream, stream.followed():
             await assert_the_pull_carries_on(stream, network.part, network.join, tell)
     finally:
         broker.stop()

@@ -74,6 +74,18 @@ def delete(bootstrap: str, names: Collection[str]) -> None:
         deleted.result(SECONDS)
 
 
+def truncate(bootstrap: str, topic: str, partition: int, *, keep: int) -> None:
+    """Have the broker forget all but the last records of a partition, as its retention does."""
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": f"outsider-{uuid4()}"})
+    try:
+        _, end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=SECONDS)
+    finally:
+        reader.close()
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for truncated in admin.delete_records([TopicPartition(topic, partition, end - keep)]).values():
+        truncated.result(SECONDS)
+
+
 def read_all(bootstrap: str, names: Sequence[str]) -> list[Message]:
     """Read everything that lies on topics at this moment."""
     reader = Consumer(

@@ -53,25 +53,25 @@ class Network:
         _ip("-netns", self.name, "neighbour", "delete", self.here, "dev", f"{self.name}b")
 
 
-@contextmanager
-def a_network() -> Iterator[Network]:
-    """Lay a network, and take it away at the end; the test is skipped where that is not allowed."""
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A network of this test's own; the test is skipped where that is not allowed."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("a network of a test's own needs root and `ip` (iproute2)")
     # Link-local, and never routed: a cable of two ends among 16,000 such.
     first = secrets.choice(range(256, 255 * 256, 4))
     here, there = (f"169.254.{(first + n) // 256}.{(first + n) % 256}" for n in (1, 2))
-    network = Network(f"lm{secrets.token_hex(4)}", here, there)
+    made = Network(f"lm{secrets.token_hex(4)}", here, there)
     try:
-        _ip("netns", "add", network.name)
+        _ip("netns", "add", made.name)
     except subprocess.CalledProcessError:
         pytest.skip("network namespaces are not allowed here")
     try:
-        _lay(network)
-        yield network
+        _lay(made)
+        yield made
     finally:
         # Both ends of the cable go with it.
-        _ip("netns", "delete", network.name)
+        _ip("netns", "delete", made.name)
 
 
 def _lay(network: Network) -> None:
