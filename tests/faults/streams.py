@@ -5,7 +5,6 @@ brought it, Kafka or the pull.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from shared.contracts.registry import ROLL
 from shared.kafka import KafkaSettings
 from shared.relay import Relay
 from tests.shared.exchange import Follower, Producer, following, producing
-from tests.support.counting import Tell
+from tests.support.counting import Tell, watch
 from tests.support.issuer import Issuer
 from tests.support.servers import DatabaseUrl
 from tests.support.waiting import eventually
@@ -52,13 +51,13 @@ class Stream:
 
     async def applied(self) -> float:
         """Wait until everything is; the seconds that it took."""
-        began = time.monotonic()
+        seconds = watch()
         await eventually(self.all_applied, PATIENCE)
-        return time.monotonic() - began
+        return seconds()
 
     async def carried_by_kafka(self) -> float:
         """Say numbers until Kafka brings one; the seconds that it took."""
-        began, before = time.monotonic(), brought("kafka")
+        seconds, before = watch(), brought("kafka")
 
         async def one_more() -> bool:
             await self.say()
@@ -66,7 +65,7 @@ class Stream:
             return brought("kafka") > before
 
         await eventually(one_more, PATIENCE)
-        return time.monotonic() - began
+        return seconds()
 
     async def unpublished(self) -> float:
         """Records that are not on Kafka yet, as the relay's metrics tell."""

@@ -1,15 +1,18 @@
 """The broker is slow, hangs, or is out of reach: the pull takes over, then Kafka carries again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local import servers
 from shared import kafka
+from shared.contracts.envelope import PARTITIONS
+from shared.contracts.registry import ROLL
 from shared.kafka import KafkaSettings
 from tests.faults.servers import Wire, wire_to_port
 from tests.faults.streams import Stream, assert_the_pull_carries_on, brought, streaming
+from tests.shared.test_relay import partitions_on
 from tests.support.counting import Tell
 from tests.support.issuer import Issuer
 from tests.support.networks import Network
@@ -71,3 +74,40 @@ async def test_a_broker_behind_a_network_that_drops_everything_is_found_again(
             await assert_the_pull_carries_on(stream, network.part, network.join, tell)
     finally:
         broker.stop()
+
+
+class Mortal:
+    """A broker that can be taken away and brought back, empty, at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.broker = servers.start_broker(folder)
+
+    def kill(self) -> None:
+        self.broker.process.kill()
+        self.broker.process.wait()
+
+    def start(self) -> None:
+        self.broker = servers.start_broker(self._folder, port=self.broker.port)
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Mortal]:
+    made = Mortal(tmp_path)
+    yield made
+    made.kill()
+
+
+async def test_a_broker_that_dies_and_comes_back_empty_costs_nothing(
+    database_url: DatabaseUrl,
+    issuer: Issuer,
+    mortal: Mortal,
+    tell: Tell,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka, "CALL_LIMIT", 8.0)
+    settings = KafkaSettings(mortal.broker.bootstrap, idempotent=False)
+    async with streaming(database_url, issuer, settings) as stream, stream.followed():
+        await assert_the_pull_carries_on(stream, mortal.kill, mortal.start, tell)
+        # Nobody else has made the topic anew, with a number of partitions of their own.
+        assert await partitions_on(settings.bootstrap, ROLL) == PARTITIONS

@@ -19,6 +19,7 @@ from shared import database as shared_database
 from shared.database import Database, Transaction
 from shared.errors import TransientError
 from tests.faults.servers import Disk, Wire, disk_of, through, wire_to_postgres
+from tests.support.counting import Tell, watch
 from tests.support.servers import DatabaseUrl
 from tests.support.town import JSON, LUYUAN, Ground, Town
 from tests.support.waiting import eventually
@@ -94,7 +95,7 @@ ENDINGS = 5
 
 
 async def test_a_database_that_hangs_is_a_503_and_is_found_again(
-    ground: Ground, postgres: Postgres
+    ground: Ground, postgres: Postgres, tell: Tell
 ) -> None:
     async with wired(ground, postgres) as (town, wire):
         (somebody,) = await town.people({})
@@ -102,22 +103,26 @@ async def test_a_database_that_hangs_is_a_503_and_is_found_again(
         row = town.result(round_id, somebody)
 
         wire.hang()
+        hanging = watch()
         answer, ready, alive = await asyncio.gather(
             send(town, row), town.registry.get("/readyz"), town.registry.get("/healthz")
         )
+        answered = hanging()
         assert_later(answer)
         assert (ready.status_code, alive.status_code) == (503, 200)
         assert_later(await send(town, row))  # by a new connection, which hangs as well
 
         wire.mend()
+        mended = watch()
         assert (await until_taken(town, row))[-1] == 200
+        tell(f"answered after {answered:.1f} s; taken {mended():.1f} s after it answers again")
         assert (await send(town, row)).json()["duplicate"] == 1
         await town.expect(round_id, roll=1, sampled=1)
         assert (await town.registry.get("/readyz")).status_code == 200
 
 
 async def test_more_requests_than_connections_to_a_database_that_hangs_all_get_an_answer(
-    ground: Ground, postgres: Postgres
+    ground: Ground, postgres: Postgres, tell: Tell
 ) -> None:
     async with wired(ground, postgres) as (town, wire):
         people = await town.people(*[{} for _ in range(20)])
@@ -127,18 +132,22 @@ async def test_more_requests_than_connections_to_a_database_that_hangs_all_get_a
         for answer in await asyncio.gather(*(send(town, row) for row in rows)):
             assert_later(answer)
         wire.mend()
+        mended = watch()
         await asyncio.gather(*(until_taken(town, row) for row in rows))
+        tell(f"all {len(rows)} taken {mended():.1f} s after it answers again")
         await town.expect(round_id, roll=20, sampled=20)
 
 
 async def test_a_slow_database_makes_slow_answers_and_no_others(
-    ground: Ground, postgres: Postgres
+    ground: Ground, postgres: Postgres, tell: Tell
 ) -> None:
     async with wired(ground, postgres) as (town, wire):
         people = await town.people({}, {})
         round_id = await opened(town)
         wire.delay = 0.01
+        slow = watch()
         answer = await send(town, *(town.result(round_id, person) for person in people))
+        tell(f"answered after {slow():.1f} s")
         assert answer.json()["accepted"] == 2
         assert (await town.registry.get("/readyz")).status_code == 200
         wire.mend()
@@ -146,7 +155,7 @@ async def test_a_slow_database_makes_slow_answers_and_no_others(
 
 
 async def test_a_statement_that_takes_too_long_is_ended_and_its_connection_lives(
-    database_url: DatabaseUrl,
+    database_url: DatabaseUrl, tell: Tell
 ) -> None:
     async def dawdle(tx: Transaction) -> None:
         await tx.do("SELECT pg_sleep(600)")
@@ -158,15 +167,17 @@ async def test_a_statement_that_takes_too_long_is_ended_and_its_connection_lives
     database = Database(database_url(""), pool_size=1, statement_seconds=0.3)
     try:
         before = await database.transact(backend)
+        seconds = watch()
         with pytest.raises(TransientError, match="QueryCanceled"):
             await database.transact(dawdle)
+        tell(f"ended after {seconds():.1f} s where it may take 0.3 s")
         assert await database.transact(backend) == before
     finally:
         await database.close()
 
 
 async def test_who_stands_still_within_a_transaction_does_not_keep_the_others_waiting(
-    database_url: DatabaseUrl,
+    database_url: DatabaseUrl, tell: Tell
 ) -> None:
     url = database_url("")
     zombie, other = Database(url, statement_seconds=0.3), Database(url)
@@ -186,8 +197,10 @@ async def test_who_stands_still_within_a_transaction_does_not_keep_the_others_wa
     try:
         async with other.begin() as tx:
             await tx.do("CREATE TABLE head AS SELECT 0 AS pos")
+        seconds = watch()
         with pytest.raises(TransientError):
             await zombie.transact(stand_still)
+        tell(f"its locks are free after {seconds():.1f} s where it may stand still for 0.3 s")
         assert await other.transact(read) == 1
         assert await zombie.transact(read) == 1
     finally:
@@ -199,7 +212,7 @@ async def test_who_stands_still_within_a_transaction_does_not_keep_the_others_wa
 
 
 async def test_every_session_is_ended_while_results_come_in(
-    ground: Ground, postgres: Postgres
+    ground: Ground, postgres: Postgres, tell: Tell
 ) -> None:
     # What a restart is to us; the server itself is killed by tests/chaos.
     database = ground.databases["registry"].split("?")[0].rpartition("/")[2]
@@ -214,12 +227,14 @@ async def test_every_session_is_ended_while_results_come_in(
         for _ in range(ENDINGS):
             await asyncio.to_thread(postgres.execute, f"{ends} '{database}'")
             await asyncio.wait(sending, timeout=0.1)
+        ended = watch()
         await asyncio.gather(*sending)
+        tell(f"all 40 taken {ended():.1f} s after the last time")
         await town.expect(round_id, roll=40, sampled=40)
 
 
 async def test_no_connection_left_is_a_503_for_some_and_the_rest_goes_on(
-    ground: Ground, postgres: Postgres
+    ground: Ground, postgres: Postgres, tell: Tell
 ) -> None:
     guest = f"guest_{uuid4().hex[:8]}"
     # Of the owner's role, but no superuser: those are let in beyond every limit.
@@ -229,9 +244,11 @@ async def test_no_connection_left_is_a_503_for_some_and_the_rest_goes_on(
     async with few.town() as town:
         people = await town.people(*[{} for _ in range(24)])
         round_id = await opened(town)
+        seconds = watch()
         taken = await asyncio.gather(
             *(until_taken(town, town.result(round_id, person)) for person in people)
         )
+        tell(f"all 24 taken after {seconds():.1f} s")
         assert 503 in {status for answers in taken for status in answers}
         await town.expect(round_id, roll=24, sampled=24)
 
@@ -266,7 +283,7 @@ def write_residents(file: Path, count: int) -> None:
 
 
 async def test_the_disk_is_full_in_the_middle_of_an_import(
-    ground: Ground, postgres: Postgres, tmp_path: Path
+    ground: Ground, postgres: Postgres, tmp_path: Path, tell: Tell
 ) -> None:
     count, file = 16_000, tmp_path / "residents.csv"
     write_residents(file, count)
@@ -296,7 +313,9 @@ async def test_the_disk_is_full_in_the_middle_of_an_import(
             assert (await town.registry.get("/readyz")).status_code == 200
 
             disk.empty()
+            roomy = watch()
             again = await run(httpx.ASGITransport(town.apps["registry"]))
+            tell(f"{count:,} rows are there {roomy():.1f} s after there was room")
             assert again["why"] == ""
             assert again["duplicate"] >= stopped["accepted"]
             assert again["accepted"] + again["duplicate"] == count

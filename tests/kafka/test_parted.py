@@ -1,7 +1,6 @@
 """The network to Apache Kafka drops every packet in the middle of a day, and is mended."""
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ from deploy.local import folders
 from deploy.local.kafka import Kafka, Listener, kafka
 from tests.journeys.test_stack import applied
 from tests.kafka.watching import assert_all_is_on_kafka
-from tests.support.counting import Tell
+from tests.support.counting import Tell, watch
 from tests.support.live import live
 from tests.support.networks import Network
 from tests.support.stack import START, Up, running
@@ -63,10 +62,10 @@ async def test_a_day_goes_on_while_the_network_to_kafka_drops_everything(
         async def one_more() -> float:
             """Another one is sampled and counted; the seconds until reporting says so."""
             nonlocal sampled
-            sampled, began = sampled + 1, time.monotonic()
+            sampled, seconds = sampled + 1, watch()
             await town.results(town.result(round_id, next(people)))
             await town.expect(round_id, roll=100, sampled=sampled)
-            return time.monotonic() - began
+            return seconds()
 
         async def by_kafka() -> bool:
             before = await applied(up, "reporting worker", "kafka")
@@ -81,7 +80,7 @@ async def test_a_day_goes_on_while_the_network_to_kafka_drops_everything(
         assert await unready(up) == []
 
         network.join()
-        began = time.monotonic()
+        seconds = watch()
         await eventually(by_kafka, START)
-        tell(f"counted after {took:.1f} s; by Kafka again {time.monotonic() - began:.1f} s later")
+        tell(f"counted after {took:.1f} s; by Kafka again {seconds():.1f} s later")
         await assert_all_is_on_kafka(up, bootstrap)

@@ -18,6 +18,7 @@ from tests.journeys.test_stack import applied, dashboard
 from tests.kafka import outsider
 from tests.kafka.doors import USERS, Doors, enrol, environment
 from tests.kafka.watching import assert_all_is_on_kafka
+from tests.support.counting import Tell, watch
 from tests.support.stack import START, Up, lastmetre, outcome, running
 from tests.support.waiting import eventually
 
@@ -60,7 +61,11 @@ async def play(up: Up) -> asyncio.subprocess.Process:
 
 
 async def test_a_broker_is_killed_in_the_middle_of_a_day_and_nothing_is_lost(
-    three_brokers: Kafka, doors: Doors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    three_brokers: Kafka,
+    doors: Doors,
+    tmp_path: Path,
+    tell: Tell,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bootstrap = three_brokers.bootstrap
     enrol(bootstrap, "lastmetre", "nobody guesses")
@@ -79,12 +84,16 @@ async def test_a_broker_is_killed_in_the_middle_of_a_day_and_nothing_is_lost(
         await eventually(under_way, START)
         lost = leader(bootstrap)
         three_brokers.kill(lost)
+        seconds = watch()
         assert day.returncode is None
         status, said = await outcome(day)
         assert status == 0, said
         assert "balanced: true" in said
         assert await (await dashboard(up)).balanced()
         await assert_all_is_on_kafka(up, bootstrap)
+        tell(
+            f"the day is over, and all of it on two brokers, {seconds():.0f} s after the third died"
+        )
 
         # It comes back and copies what it missed.
         await asyncio.to_thread(three_brokers.start, lost)

@@ -12,6 +12,7 @@ from shared.contracts.envelope import PARTITIONS
 from shared.kafka import KafkaSettings
 from tests.kafka import outsider
 from tests.kafka.ends import publishing, read, records, subscribed, told
+from tests.support.counting import Tell, watch
 from tests.support.waiting import eventually
 
 
@@ -48,7 +49,7 @@ async def test_what_the_relay_sends_a_consumer_reads_in_order(
 
 
 async def test_an_offset_beyond_the_end_leads_back_to_the_beginning(
-    settings: KafkaSettings, topic: str
+    settings: KafkaSettings, topic: str, tell: Tell
 ) -> None:
     sent = records(topic, 1, 3)
     await told(settings, topic, sent)
@@ -56,12 +57,14 @@ async def test_an_offset_beyond_the_end_leads_back_to_the_beginning(
     admin = AdminClient({"bootstrap.servers": settings.bootstrap})
     for altered in admin.alter_consumer_group_offsets([beyond]).values():
         await asyncio.to_thread(altered.result, outsider.SECONDS)
+    seconds = watch()
     async with subscribed(settings, topic) as subscriber:
         assert await read(subscriber, len(sent)) == sent
+    tell(f"read from the beginning {seconds():.1f} s after it came")
 
 
 async def test_a_topic_that_was_deleted_under_both_is_made_anew(
-    settings: KafkaSettings, topic: str
+    settings: KafkaSettings, topic: str, tell: Tell
 ) -> None:
     async with (
         publishing(settings, topic) as publisher,
@@ -74,10 +77,12 @@ async def test_a_topic_that_was_deleted_under_both_is_made_anew(
         for deleted in admin.delete_topics([topic]).values():
             await asyncio.to_thread(deleted.result, outsider.SECONDS)
         await eventually(lambda: topic not in outsider.topics(settings.bootstrap))
+        deleted_for = watch()
         after = records(topic, 3, 4)
         await told(settings, topic, after)
     async with subscribed(settings, topic) as subscriber:
         assert await read(subscriber, len(after)) == after
+    tell(f"made anew and read {deleted_for():.1f} s after it was gone")
 
 
 async def test_what_was_acknowledged_outlives_a_kill_of_the_broker(

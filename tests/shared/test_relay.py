@@ -19,9 +19,8 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from confluent_kafka import Consumer as Reader
 from confluent_kafka.admin import AdminClient
-from prometheus_client import REGISTRY
 
-from deploy.local.servers import Broker, free_ports, start_broker
+from deploy.local.servers import Broker, free_ports
 from shared import consumer, kafka, outbox, relay
 from shared.contracts.envelope import PARTITIONS, Record
 from shared.contracts.registry import RollChanged
@@ -363,77 +362,3 @@ async def test_room_is_made_in_the_outbox_without_a_broker(
 
             await eventually(room)
         await announce(producer, 12)
-
-
-class Mortal:
-    """A broker that can be taken away and brought back, empty, at the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.broker = start_broker(folder)
-
-    def kill(self) -> None:
-        self.broker.process.kill()
-        self.broker.process.wait()
-
-    def start(self) -> None:
-        self.broker = start_broker(self._folder, port=self.broker.port)
-
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Mortal]:
-    made = Mortal(tmp_path)
-    yield made
-    made.kill()
-
-
-async def test_a_broker_that_dies_and_comes_back_empty_costs_nothing(
-    producer: Producer,
-    topic: str,
-    database_url: DatabaseUrl,
-    mortal: Mortal,
-    quick: None,
-) -> None:
-    del quick
-    settings = KafkaSettings(mortal.broker.bootstrap, idempotent=False)
-    serial = iter(range(1, 100_000))
-    announced: list[int] = []
-
-    async def say() -> bool:
-        """Announce one more, and say whether Kafka has brought anything."""
-        n = next(serial)
-        announced.append(n)
-        await announce(producer, n)
-        return by_kafka() > before
-
-    def by_kafka() -> float:
-        labels = {"service": "follower", "topic": topic, "source": "kafka"}
-        return REGISTRY.get_sample_value(APPLIED_TOTAL, labels) or 0.0
-
-    async with following(database_url(""), producer, kafka=settings) as (follower,):
-        stop = asyncio.Event()
-
-        async def all_applied() -> bool:
-            return await follower.numbers() == announced
-
-        async with running(relay_of(producer, mortal.broker.bootstrap)), asyncio.TaskGroup() as t:
-            t.create_task(follower.consumer.run(stop))
-            before = by_kafka()
-            await eventually(say, within=60)
-            await eventually(all_applied, within=60)
-
-            mortal.kill()
-            await say()
-            await eventually(all_applied, within=60)  # by the pull
-
-            mortal.start()
-            before = by_kafka()
-            await eventually(say, within=60)
-            await eventually(all_applied, within=60)
-            await all_published(producer)
-
-            async def topic_is_back() -> bool:
-                return await partitions_on(settings.bootstrap, topic) == PARTITIONS
-
-            await eventually(topic_is_back, within=60)
-            stop.set()

@@ -1,5 +1,6 @@
 """What a test tried, told in the terminal's summary: a search is worth what it has searched."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,16 @@ import pytest
 Tell = Callable[[str], None]
 """Say in one line what was tried and how often."""
 
+Watch = Callable[[], float]
+"""The seconds since it was started."""
+
 _TOLD = "told"
+
+
+def watch() -> Watch:
+    """Start a watch, for times that are told and never asserted."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
 
 
 @pytest.fixture
