@@ -145,7 +145,7 @@ class Program(Generic[S]):
             if self.migrate is not None:
                 self.migrate(settings)
             return
-        _settle_memory()
+        settle_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._live(options, settings))
 
@@ -172,7 +172,7 @@ class Program(Generic[S]):
                 await work(role, settings, *address, stop)
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Leave what was imported to itself for good, and look for garbage at our own pace."""
     gc.collect()
     gc.freeze()
