@@ -13,8 +13,10 @@ from shared.relay import Relay
 
 async def main(url: str, topic: str, bootstrap: str) -> None:
     """Relay until killed."""
+    # Stopped in the middle of a transaction it keeps a row locked; not for a minute, in a test.
+    database = Database(url, statement_seconds=5.0)
     kafka = KafkaSettings(bootstrap, idempotent=False)
-    await Relay("producer", Database(url), [topic], kafka).run(asyncio.Event())
+    await Relay("producer", database, [topic], kafka).run(asyncio.Event())
 
 
 if __name__ == "__main__":
