@@ -120,18 +120,19 @@ def main() -> None:
     apps, _ = ground.apps()
     statements = Statements()
     statements.install()
-    asyncio.run(_warm(apps))
+    asyncio.run(_warm(apps, ground.token_file.read_text()))
     gc.freeze()  # what is never collected is never written to, and stays shared
     for line in iter(sys.stdin.readline, ""):
         ended = _bring_up(Task(**json.loads(line)), apps, statements, Path(spec["log"]))
         os.write(told, json.dumps(asdict(ended)).encode() + b"\n")
 
 
-async def _warm(apps: Mapping[str, FastAPI]) -> None:
+async def _warm(apps: Mapping[str, FastAPI], token: str) -> None:
     """Do once what every process would do first; leave nothing open."""
+    bearer = {"Authorization": f"Bearer {token}"}
     for app in apps.values():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
-            (await client.get("http://warm/readyz")).raise_for_status()
+            (await client.get("http://warm/v1/status", headers=bearer)).raise_for_status()
         await database_of(app).close()
 
 

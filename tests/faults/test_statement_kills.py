@@ -6,7 +6,7 @@ from deploy.local.servers import Broker
 from services.dispatch.api.access import ACCESS as DISPATCH
 from services.registry.api.access import ACCESS as REGISTRY
 from services.reporting.api.access import ACCESS as REPORTING
-from shared import outbox, parked
+from shared import outbox
 from shared.auth import ROLES
 from shared.contracts.registry import ROUNDS
 from tests.contracts.playing import Call, Player, calls
@@ -21,25 +21,23 @@ IN_DONGFANG = {"community_code": DONGFANG, "building": "1", "unit": "1", "door":
 
 REFUSED_AGAIN = {
     "/v1/rebuild": "one is under way",
+    "/v1/parked/{parked_id}:redrive": "it was decided already",
+    "/v1/parked/{parked_id}:discard": "it was decided already",
 }
 """Routes that carry no client's id: asked again they say that it has been done, and do nothing."""
 
 
 SHARES = [
     pytest.param(service, share, shares, id=f"{service}-{share + 1}-of-{shares}")
-    for service, shares in (("dispatch", 2), ("reporting", 1))
+    for service, shares in (("registry", 4), ("dispatch", 2), ("reporting", 1))
     for share in range(shares)
 ]
 """Much to try: it is shared by the processes that run the tests."""
 
 
 def writing(service: str) -> list[Call]:
-    """Every route of a service that may write, but for decisions about parked events."""
-    return [
-        (service, method, template)
-        for method, template in ACCESS[service].keys() - parked.ROUTES.keys()
-        if method != "GET"
-    ]
+    """Every route of a service that may write."""
+    return [(service, method, path) for method, path in ACCESS[service] if method != "GET"]
 
 
 @pytest.mark.parametrize(("service", "share", "shares"), SHARES)
