@@ -1,7 +1,7 @@
 """What do single scans cost, many tables at once? `make bench-scans`.
 
 registry's own route takes turns with an empty one and with a plain INSERT (`benchmarks/alone.py`)
-in one run: so many clients, each on a connection of its own, ask again as soon as they are answered.
+in one run: so many clients, each on a connection of its own, ask again once they are answered.
 """
 
 import argparse
