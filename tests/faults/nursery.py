@@ -26,7 +26,7 @@ from sqlalchemy import event
 
 from deploy.local import children
 from shared.database import Database
-from tests.faults.statements import Statements, die
+from tests.faults.statements import Statements, aside, die
 from tests.faults.works import WORKS, database_of
 from tests.support.issuer import Issuer
 from tests.support.town import Ground
@@ -117,7 +117,9 @@ def main() -> None:
         Path(spec["token_file"]),
         spec["databases"],
     )
-    apps, _ = ground.apps()
+    apps, switches = ground.apps()
+    for service, switch in switches.items():
+        switch.app = aside(apps[service])
     statements = Statements()
     statements.install()
     asyncio.run(_warm(apps, ground.token_file.read_text()))
@@ -167,7 +169,7 @@ async def _live(
             await stack.enter_async_context(app.router.lifespan_context(app))
         # Connections are there before it counts: their set-up is no statement of the work.
         engine = database_of(apps[task.service]).engine
-        async with engine.connect(), engine.connect():
+        async with engine.connect(), engine.connect(), engine.connect():
             pass
         work: Callable[[], Awaitable[Any]] = await WORKS[task.work](
             apps, task.service, **task.settings

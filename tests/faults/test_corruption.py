@@ -7,16 +7,16 @@ from tests.support.town import Town
 DAMAGED = b'{"round": \xff'
 
 
-async def damage_the_newest(town: Town) -> bytes:
-    """Overwrite the newest event of the roll where it is kept; what it was."""
-    async with town.apps["registry"].state.wiring.database.begin() as tx:
+async def damage_the_newest(town: Town, producer: str = "registry", topic: str = ROLL) -> bytes:
+    """Overwrite the newest event of a topic where it is kept; what it was."""
+    async with town.apps[producer].state.wiring.database.begin() as tx:
         newest = await tx.row(
             "SELECT partition, pos, data FROM outbox WHERE topic = $1"
-            " ORDER BY recorded_at DESC LIMIT 1", ROLL,
+            " ORDER BY recorded_at DESC LIMIT 1", topic,
         )  # fmt: skip
         await tx.do(
             "UPDATE outbox SET data = $4 WHERE topic = $1 AND partition = $2 AND pos = $3",
-            ROLL, newest["partition"], newest["pos"], DAMAGED,
+            topic, newest["partition"], newest["pos"], DAMAGED,
         )  # fmt: skip
     whole: bytes = newest["data"]
     return whole

@@ -1,20 +1,26 @@
 """A process is killed before each statement of its loop: nothing is lost, nothing done twice."""
 
+from datetime import timedelta
+
 import pytest
 
 from deploy.local.servers import Broker
 from services.dispatch.api.access import ACCESS as DISPATCH
+from services.dispatch.worker import keep_house
 from services.registry.api.access import ACCESS as REGISTRY
 from services.reporting.api.access import ACCESS as REPORTING
 from shared import outbox
 from shared.auth import ROLES
-from shared.contracts.registry import ROUNDS
+from shared.contracts.dispatch import HANDS
+from shared.contracts.registry import ROLL, ROUNDS
 from tests.contracts.playing import Call, Player, calls
 from tests.faults.arrivals import Arrivals
 from tests.faults.sweep import Sweeper
+from tests.faults.test_corruption import damage_the_newest
 from tests.faults.works import database_of, vacated
+from tests.journeys.field import on_shift
 from tests.support.counting import Tell
-from tests.support.town import DISTRICT, DONGFANG, Town
+from tests.support.town import DISTRICT, DONGFANG, OPENS, Town
 
 ACCESS = {"registry": REGISTRY, "dispatch": DISPATCH, "reporting": REPORTING}
 IN_DONGFANG = {"community_code": DONGFANG, "building": "1", "unit": "1", "door": "1"}
@@ -88,3 +94,62 @@ async def test_a_relay_is_killed_at_every_statement(
             chained=False, check=arrivals.assert_all_again, bootstrap=broker.bootstrap,
         )  # fmt: skip
     tell(sweeper.told())
+
+
+@pytest.mark.parametrize("work", ["pull", "take"])
+async def test_a_consumer_is_killed_at_every_statement(
+    work: str, town: Town, sweeper: Sweeper, tell: Tell
+) -> None:
+    """Each service follows the others, and sets aside an event that is damaged."""
+    await visits_wait_for_a_team(town)
+    for service, producer, topic in (
+        ("dispatch", "registry", ROLL),
+        ("registry", "dispatch", HANDS),
+    ):
+        await damage_the_newest(town, producer, topic)
+        await sweeper.sweep(f"{service} {work}", work, service, await vacated(town.apps, service))
+        await town.consumers[service].catch_up()
+        if service == "dispatch":
+            await keep_house(town.apps[service].state.wiring)
+    await sweeper.sweep(
+        f"reporting {work}", work, "reporting", await vacated(town.apps, "reporting")
+    )
+    tell(sweeper.told())
+
+
+async def test_a_clock_is_killed_at_every_statement(
+    town: Town, sweeper: Sweeper, tell: Tell
+) -> None:
+    """Dispatch keeps house; a round on the wall's clock opens, closes and is sealed."""
+    await visits_wait_for_a_team(town)
+    await town.consumers["dispatch"].catch_up()
+    await sweeper.sweep(
+        "keep_house", "keep_house", "dispatch", await vacated(town.apps, "dispatch")
+    )
+    await town.round(2, opened=False, manual_clock=False)
+    await sweeper.sweep(
+        "keep_time", "keep_time", "registry", await vacated(town.apps, "registry"),
+        now=(OPENS + timedelta(days=30)).isoformat(),
+    )  # fmt: skip
+    tell(sweeper.told())
+
+
+async def test_a_rebuild_is_killed_at_every_statement(
+    town: Town, sweeper: Sweeper, tell: Tell
+) -> None:
+    await visits_wait_for_a_team(town)
+    await town.settle()
+    begun = await town.reporting.post("/v1/rebuild", headers=town.headers("admin"))
+    assert begun.is_success, begun.text
+    await sweeper.sweep("rebuild", "rebuild", "reporting", await vacated(town.apps, "reporting"))
+    tell(sweeper.told())
+
+
+async def visits_wait_for_a_team(town: Town) -> None:
+    """A round is open, a team is on the road, somebody needs a visit; nobody else knows yet."""
+    _, walker = await town.people({"needs": [{"code": "mobility"}]}, {})
+    round_id = await town.round(opened=False)
+    await on_shift(town)
+    await town.step(round_id, "open")
+    swab = [town.result(round_id, walker, hours=0)]
+    await town.sent(town.registry, "/v1/results:batch", swab, town.headers("site"))

@@ -7,12 +7,12 @@ nothing moves. What a journey tells about the account is asserted after that.
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid4
 
 import httpx
@@ -29,6 +29,9 @@ from services.reporting.settings import Settings as ReportingSettings
 from shared.consumer import Consumer
 from tests.support.issuer import Issuer
 from tests.support.servers import DatabaseUrl
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 DISTRICT = "410171"
 CHAOHE, MINGHU = "410171001", "410171002"
@@ -54,7 +57,7 @@ class Switch(httpx.AsyncBaseTransport):
     """Calls from one service to another, which can be cut."""
 
     def __init__(self) -> None:
-        self.app: FastAPI | None = None
+        self.app: ASGIApp | None = None
         self.down = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -70,6 +73,15 @@ class Signer(Protocol):
     @property
     def token(self) -> Callable[..., str]:
         """Sign one: roles, `areas`, and `team` or `site`."""
+
+
+def consumers(apps: Mapping[str, FastAPI]) -> dict[str, Consumer]:
+    """Give the consumer of each service."""
+    return {
+        "registry": apps["registry"].state.wiring.consumer,
+        "dispatch": dispatch_worker.consumer(apps["dispatch"].state.wiring),
+        "reporting": apps["reporting"].state.wiring.consumer,
+    }
 
 
 @dataclass
@@ -88,11 +100,7 @@ class Town:
     @property
     def consumers(self) -> dict[str, Consumer]:
         """The consumer of each service."""
-        return {
-            "registry": self.apps["registry"].state.wiring.consumer,
-            "dispatch": dispatch_worker.consumer(self.apps["dispatch"].state.wiring),
-            "reporting": self.apps["reporting"].state.wiring.consumer,
-        }
+        return consumers(self.apps)
 
     async def settle(self) -> None:
         """Let everybody catch up with everybody, until nothing moves."""
@@ -127,9 +135,14 @@ class Town:
         return [UUID(row["id"]) for row in answer["rows"]]
 
     async def round(
-        self, number: int = 1, *, offices: Iterable[str] = (DISTRICT,), opened: bool = True
+        self,
+        number: int = 1,
+        *,
+        offices: Iterable[str] = (DISTRICT,),
+        opened: bool = True,
+        manual_clock: bool = True,
     ) -> str:
-        """Draft a round on a manual clock, on a day of its own; open it."""
+        """Draft a round, on a manual clock if nothing else is said, on its own day; open it."""
         opens = OPENS + timedelta(days=number - 1)
         drafted = await self.sent(
             self.registry,
@@ -138,7 +151,7 @@ class Town:
                 "id": str(uuid4()), "campaign": "2022-01", "number": number,
                 "name": f"第{number}轮全员核酸检测", "opens_at": opens.isoformat(),
                 "closes_at": (opens + DAY).isoformat(), "offices": list(offices),
-                "manual_clock": True,
+                "manual_clock": manual_clock,
             },
         )  # fmt: skip
         round_id: str = drafted["id"]
