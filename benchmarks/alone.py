@@ -157,7 +157,6 @@ def alone() -> Iterator[Ground]:
             settings = Settings(
                 jwks=str(credentials.jwks), service_token_file=credentials.token("registry"),
                 kafka_bootstrap="", database_url=url, keys_file=credentials.keys,
-                gathered_requests=1000,
             )  # fmt: skip
             address = f"http://127.0.0.1:{port}"
             with _server(settings, port) as api:

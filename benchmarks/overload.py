@@ -52,6 +52,8 @@ ACCEPTED_P99 = 2.0
 LATE = 0.5
 """Seconds by which the generator may be late with one request in a hundred."""
 SINGLE, BATCH, READ, BOMB = "single results", "batches", "reads", "bombs"
+CROWD = [SINGLE] * 16 + [BATCH] * 2 + [READ] * 2
+"""Who asks again and again while it is measured what can be carried."""
 _OK, _TOO_LARGE = 200, 413
 _REFUSED = frozenset({429, 503})
 
@@ -380,8 +382,8 @@ async def measure(
         watcher = development_token(["district"], [DISTRICT], sub="dashboard")
         rng = random.Random(options.seed)  # noqa: S311 - a load, nothing to guess
         day = Day(round_id, people, options.batch, sites, watcher, rng)
-        load = Load(day, Lines(note.addresses.registry), Lines(note.addresses.reporting))
-        carried = await load.carried([SINGLE, SINGLE, SINGLE, BATCH, READ], options.calibrate)
+        load = Load(day, Lines(note.addresses.registry, most=700), Lines(note.addresses.reporting))
+        carried = await load.carried(CROWD, options.calibrate)
         say("carried, per second: " + ", ".join(f"{k} {v:.1f}" for k, v in carried.items()))
         rates = {kind: max(1.0, rate * options.times) for kind, rate in carried.items()}
         nuisance = Nuisance(load.registry.address, sites[0], options.slow)

@@ -12,7 +12,7 @@ There are four lanes, so that none can starve another: `single` rows and reads; 
 request is the work of a thousand; `gathered`, whose requests are work only together
 (`shared/gathering.py`); and `system`, by which our own services follow each other. The turns of all
 lanes are fewer than the connections to the database: the pool is never the queue. Of `gathered`,
-hundreds are in work on two connections.
+dozens are in work on two connections.
 
 Who is refused is told when to come again, each another second (`Retry-After`). While others wait,
 nobody holds more than half of a lane's places: the caller who does is refused by name, 429.
@@ -37,6 +37,10 @@ SINGLE, BULK, GATHERED, SYSTEM = "single", "bulk", "gathered", "system"
 _BATCH = 16
 """Single requests in whose stead one batch may wait: it is large, and a turn of its takes long."""
 
+_SCANS = 8
+"""Rows that are written together, of which as many may wait as of one other request: they are
+small, and a turn of theirs is short."""
+
 _LOG_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
 
@@ -46,14 +50,14 @@ class Limits:
     """How much one process takes on.
 
     `single`, `bulk`, `gathered` and `system` are requests in work. `waiting` is how many of a lane
-    may wait for their turn (of batches a sixteenth), and `seconds` for how long; `bodies` is bytes
-    of request bodies held at a time.
+    may wait for their turn (of batches a sixteenth, of what is gathered eight times as many), and
+    `seconds` for how long; `bodies` is bytes of request bodies held at a time.
     """
 
     single: int = 3
     bulk: int = 2
     system: int = 2
-    gathered: int = 500
+    gathered: int = 64
     waiting: int = 64
     seconds: float = 0.5
     bodies: int = 64 * 1024 * 1024
@@ -87,7 +91,7 @@ class Admission:
             for name, work, waiting in (
                 (SINGLE, limits.single, limits.waiting),
                 (BULK, limits.bulk, limits.waiting // _BATCH),
-                (GATHERED, limits.gathered, limits.waiting),
+                (GATHERED, limits.gathered, limits.waiting * _SCANS),
                 (SYSTEM, limits.system, limits.waiting),
             )
         }

@@ -98,14 +98,15 @@ class ServiceSettings(BaseModel):
         10, ge=0, description="how long a statement may wait for a lock; 0: ever"
     )
     gathered_requests: int = Field(
-        500,
+        64,
         ge=1,
         description="single samples and results in work in a process: they are written together",
     )
     waiting_requests: int = Field(
         64,
         ge=0,
-        description="requests that may wait in a process; of batches a sixteenth",
+        description="requests that may wait in a process; of batches a sixteenth, of single samples"
+        " and results eight times as many",
     )
     waiting_seconds: float = Field(
         0.5, gt=0, description="how long a request may wait for its turn before it is refused"

@@ -45,7 +45,7 @@ HANDLERS: Folds = {
 
 REBUILD_SECONDS = 1.0
 TRIM_SECONDS = 60.0
-REST = 4.0
+REST = 9.0
 """A chore rests at least so many times as long as it took."""
 
 log = structlog.get_logger(__name__)
