@@ -12,6 +12,7 @@ from services.registry.api import (
     denominators,
     exclusions,
     history,
+    keys,
     lookup,
     merging,
     residents,
@@ -43,7 +44,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.ops.checks["database"] = wiring.database.ping
-        app.state.ops.gauges.append(audit.gauge(wiring.database, "registry"))
+        app.state.ops.gauges += [audit.gauge(wiring.database, "registry"), wiring.vault.gauge]
         yield
         await wiring.close()
 
@@ -62,6 +63,7 @@ def create_app(
             results.router(wiring),
             history.router(wiring),
             exclusions.router(wiring),
+            keys.router(wiring),
             outbox.router(wiring.database, TOPICS),
             adoption.router(wiring.database, MARKS, retell, wiring.consumer.silent().catch_up),
             parked.router(wiring.database, wiring.consumer, "registry"),

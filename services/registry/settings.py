@@ -15,7 +15,8 @@ class Settings(ServiceSettings):
 
     database_url: str = Field(description="registry's database, `postgresql+asyncpg://…`")
     keys_file: Path = Field(
-        description="JSON file with the keys that seal identity numbers: `current`, `keys`, `index`"
+        description="JSON file with the keys that seal identity numbers: `current`, `keys`,"
+        " `index`; read again when it changes"
     )
     validity_hours: float = Field(
         48, gt=0, description="how long a result holds, counted from its sampling time (R14)"

@@ -20,6 +20,7 @@ async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
     """Follow dispatch and keep the time until told to stop."""
     async with connect(settings) as wiring, asyncio.TaskGroup() as tasks:
         ops.checks["database"] = wiring.database.ping
+        ops.gauges.append(wiring.vault.gauge)
         tasks.create_task(wiring.consumer.run(stop))
         tasks.create_task(_keep_time_until(stop, wiring))
 
@@ -38,5 +39,5 @@ async def relay(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
     async with connect(settings) as wiring:
         ops.checks["database"] = wiring.database.ping
         publisher = Relay("registry", wiring.database, TOPICS, KafkaSettings.of(settings))
-        ops.gauges.append(publisher.gauge)
+        ops.gauges += [publisher.gauge, wiring.vault.gauge]
         await publisher.run(stop)

@@ -41,6 +41,8 @@ ACCESS: Access = {
     ("POST", "/v1/exclusions"): {"office", "district", "system", "admin"},
     ("POST", "/v1/exclusions:batch"): {"office", "district", "system", "admin"},
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): {"office", "district", "system", "admin"},
+    ("GET", "/v1/keys"): {"admin"},
+    ("POST", "/v1/keys:reseal"): {"admin"},
     **outbox.ROUTES,
     **adoption.ROUTES,
     **parked.ROUTES,

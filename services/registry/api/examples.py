@@ -12,6 +12,7 @@ from services.registry.domain.errors import (
     ExclusionUnknown,
     FromTheFuture,
     IdentityConflict,
+    KeyNotCurrent,
     MergeUnknown,
     NothingToCorrect,
     NumberTaken,
@@ -625,6 +626,18 @@ EXAMPLES: Examples = {
             "closed_at": "2022-01-14T02:00:00Z",
             "sealed_at": "2022-01-14T02:00:00Z",
         },
+    ),
+    ("GET", "/v1/keys"): Example(
+        reply={
+            "current": "k1",
+            "keys": [{"id": "k1", "on_file": True, "residents": 1}],
+            "left": 0,
+        },
+    ),
+    ("POST", "/v1/keys:reseal"): Example(
+        query={"key": "k1"},
+        problems=[KeyNotCurrent],
+        reply={"resealed": 0, "damaged": [], "following": None},
     ),
     **outbox.examples(ROLL, "lastmetre.registry.roll_changed.v1", ANNOUNCED),
     **adoption.examples(),

@@ -152,3 +152,12 @@ class ClockRunsForward(Conflict):
     title = "The clock cannot be set so"
     cause = "A manual clock only runs forward, and only rounds made with one have it."
     cure = "Send a time after the round's `clock_at`."
+
+
+class KeyNotCurrent(Conflict):
+    """Numbers were to be sealed under a key that is not current in the process that was asked."""
+
+    slug = "key-not-current"
+    title = "The key is not the current one here"
+    cause = "The keys file names another one, or this process has not read it again yet."
+    cure = "Wait until `lastmetre_registry_key` of every process is 1 for that key, and ask again."
