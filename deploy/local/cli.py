@@ -29,6 +29,7 @@ app = typer.Typer(
 importing_app = typer.Typer(no_args_is_help=True, help="Send a file through the HTTP API.")
 parked_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who looked at whom, and who decided what.")
+keys_app = typer.Typer(no_args_is_help=True, help="The keys that seal identity numbers.")
 rebuild_app = typer.Typer(no_args_is_help=True, help="Build derived figures anew.")
 adopt_app = typer.Typer(
     no_args_is_help=True, help="After a database was restored from an older backup."
@@ -36,6 +37,7 @@ adopt_app = typer.Typer(
 app.add_typer(importing_app, name="import")
 app.add_typer(parked_app, name="parked")
 app.add_typer(audit_app, name="audit")
+app.add_typer(keys_app, name="keys")
 app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(adopt_app, name="adopt")
 
@@ -104,6 +106,11 @@ Rejects = Annotated[
 Source = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="CSV or NDJSON, also .gz or .zst")
 ]
+
+KeysFile = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="registry's file of keys")
+]
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="its id; letters, digits, . _ -")]
 
 
 def main() -> None:
@@ -408,6 +415,52 @@ def audit_verify(
     services = [service.value] if service else [each.value for each in Service]
     operator = _operator(stack)
     raise typer.Exit(operator.run(operator.verify_audit(services, head)))
+
+
+@keys_app.command("status")
+def keys_status(*, stack: Stack = None) -> None:
+    """Tell which keys registry knows, and how many numbers are sealed under each."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.show_keys()))
+
+
+@keys_app.command("add")
+def keys_add(file: KeysFile, key: KeyId) -> None:
+    """Make a new key and add it to the file; numbers are sealed under the current one still."""
+    from deploy.local import credentials
+
+    credentials.change_keys(file, lambda keys: keys.with_new(key))
+    _tell(f"added    {key}")
+    _tell(f"next     lastmetre keys use {file} {key}, once every process of registry knows it")
+    _tell(f"keep     {file}: without it nobody can read what is sealed under {key}")
+
+
+@keys_app.command("use")
+def keys_use(file: KeysFile, key: KeyId) -> None:
+    """Make a key of the file the current one."""
+    from deploy.local import credentials
+
+    credentials.change_keys(file, lambda keys: keys.using(key))
+    _tell(f"current  {key}")
+    _tell(f"next     lastmetre keys reseal {key}, once it is current in every process of registry")
+
+
+@keys_app.command("reseal")
+def keys_reseal(key: KeyId, *, stack: Stack = None) -> None:
+    """Seal all numbers under the current key; go on where it was broken off."""
+    operator = _operator(stack)
+    raise typer.Exit(operator.run(operator.reseal(key)))
+
+
+@keys_app.command("remove")
+def keys_remove(file: KeysFile, key: KeyId, *, stack: Stack = None) -> None:
+    """Take a key out of the file, if no number is sealed under it."""
+    from deploy.local import credentials
+
+    operator = _operator(stack)
+    operator.run(operator.assert_unused(key))
+    credentials.change_keys(file, lambda keys: keys.without(key))
+    _tell(f"removed  {key}; backups of before need it still: keep the file as it was with them")
 
 
 @rebuild_app.command("reporting")

@@ -1,15 +1,18 @@
 """The files by which the services of a stack trust each other and open what they encrypted."""
 
-import base64
-import json
 import os
 import secrets
+import stat
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from deploy.local.errors import KeysError
 from deploy.local.stack import SERVICES
 from deploy.local.tokens import EVERYWHERE, Issuer
+from shared.files import UnreadableFile
+from shared.keyring import Keyring
 
 _TOKEN_TTL = timedelta(hours=6)
 _HANDED_TTL = timedelta(days=30)
@@ -33,7 +36,7 @@ class Credentials:
         self._renewed = 0.0
         _write(self.jwks, issuer.jwks())
         if not self.keys.exists():
-            _write(self.keys, _new_keys())
+            _write(self.keys, Keyring.new().text())
         self._renew()
 
     def token(self, service: str) -> Path:
@@ -67,7 +70,7 @@ def hand_out(folder: Path, issuer: Issuer) -> list[Path]:
 
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = {"registry-keys": _new_keys(), "postgres-password": secrets.token_urlsafe(32)}
+    made = {"registry-keys": Keyring.new().text(), "postgres-password": secrets.token_urlsafe(32)}
     made |= {f"{service}-password": secrets.token_urlsafe(32) for service in SERVICES}
     kept = {name for name in made if (folder / name).exists()}
     made["jwks"] = issuer.jwks()
@@ -81,20 +84,38 @@ def hand_out(folder: Path, issuer: Issuer) -> list[Path]:
     return written
 
 
-def _new_keys() -> str:
-    return json.dumps({"current": "k1", "keys": {"k1": _key()}, "index": _key()}, indent=2)
+def change_keys(file: Path, change: Callable[[Keyring], Keyring]) -> None:
+    """Change a file of keys; whoever may read it may do so afterwards, and nobody else.
+
+    Raises:
+        KeysError: the file is wrong, or would be; it is as it was
+
+    """
+    file = file.resolve()  # a link to it stays one
+    try:
+        changed = change(Keyring.read(file))
+        _write(file, changed.text(), like=file.stat())
+    except (UnreadableFile, OSError) as error:
+        raise KeysError(f"{file}: {error}") from error
 
 
-def _key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
+def _write(path: Path, content: str, mode: int = 0o600, like: os.stat_result | None = None) -> None:
+    """Replace a file of ours; readers see the old or the new one, whole.
 
+    Args:
+        path: of the file
+        content: all of it
+        mode: who may read it
+        like: of a file whose owner and mode it is to have instead
 
-def _write(path: Path, content: str, mode: int = 0o600) -> None:
-    """Replace a file of ours; readers see the old or the new one, whole."""
+    """
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)  # of a supervisor that was killed here
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w") as output:
+        if like is not None:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
         output.write(content)
         output.flush()
         os.fsync(output.fileno())

@@ -4,6 +4,7 @@ LocalError
 ├── FolderBusyError   another stack works in the data folder
 ├── ServerError       an embedded server did not start, or is gone
 ├── StackError        the stack cannot start, or cannot go on
+├── KeysError         a file of keys cannot be changed as asked
 ├── NoStackError      no stack is known to run
 └── TokenError        a token cannot be made as asked
 """
@@ -23,6 +24,10 @@ class ServerError(LocalError):
 
 class StackError(LocalError):
     """The stack cannot start, or cannot go on."""
+
+
+class KeysError(LocalError):
+    """A file of keys cannot be changed as asked; it is as it was."""
 
 
 class NoStackError(LocalError):

@@ -1,4 +1,4 @@
-"""`lastmetre status | parked | audit | rebuild | adopt`: what a stack is asked, over HTTP."""
+"""What a stack is asked over HTTP: `lastmetre status | parked | audit | keys | rebuild | adopt`."""
 
 import asyncio
 import time
@@ -25,6 +25,9 @@ _PAUSE = 0.5  # seconds between two looks at a rebuild
 _SHOWN = 20
 _FEW = 3
 _ADOPTING = 600.0  # seconds; a city's snapshot takes minutes, and everybody has to take it in
+_COUNTING = 120.0  # seconds; all residents of a city are looked at
+_FIRST = str(UUID(int=0))
+_PASSES = 10  # over all residents; one, and another for who was just being written
 
 PRODUCERS = ("registry", "dispatch")
 Partition = tuple[str, int]
@@ -68,8 +71,8 @@ class Operator:
         except CallError as error:
             raise OperatingError(str(error)) from error
 
-    def _api(self, service: str) -> Api:
-        return Api(self.addresses.of(service), lambda: self.token, patience=_PATIENCE)
+    def _api(self, service: str, patience: float = _PATIENCE) -> Api:
+        return Api(self.addresses.of(service), lambda: self.token, patience=patience)
 
     # status
 
@@ -289,6 +292,54 @@ class Operator:
             self._say("the head that was kept is not there: the log was CUT or written anew")
         return 0 if well else 1
 
+    # keys
+
+    async def show_keys(self) -> int:
+        """Tell which keys there are and how many numbers each seals; 0 if it is the current one."""
+        async with self._api("registry", _COUNTING) as api:
+            told = await api.get("/v1/keys")
+        table = Table("key", "current", "residents", "on file")
+        for key in told["keys"]:
+            current = "current" if key["id"] == told["current"] else ""
+            on_file = "yes" if key["on_file"] else "NO"
+            table.add_row(key["id"], current, f"{key['residents']:,}", on_file)
+        self.out.print(table)
+        return 1 if told["left"] else 0
+
+    async def reseal(self, key: str) -> int:
+        """Have all numbers sealed under a key, stretch by stretch; 0 if none is left."""
+        done, damaged = 0, set[str]()
+        async with self._api("registry", _COUNTING) as api:
+            before = left = (await api.get("/v1/keys"))["left"]
+            for _ in range(_PASSES):
+                start: str | None = _FIRST
+                while start is not None:
+                    asked = {"key": key, "start": start}
+                    told = await api.call("POST", "/v1/keys:reseal", params=asked)
+                    damaged.update(told["damaged"])
+                    if told["resealed"]:
+                        done += told["resealed"]
+                        self._say(f"{done:,} of {max(done, before):,} sealed under {key}")
+                    start = told["following"]
+                left = (await api.get("/v1/keys"))["left"]
+                if left <= len(damaged):
+                    break
+                await asyncio.sleep(_PAUSE)  # who was being written has been written by then
+        for resident in sorted(damaged):
+            self._say(f"no key opens the number of resident {resident}: send it again")
+        self._say(f"{left:,} left")
+        return 1 if left else 0
+
+    async def assert_unused(self, key: str) -> int:
+        """Make sure that no number is sealed under a key. Raises `OperatingError` if any is."""
+        async with self._api("registry", _COUNTING) as api:
+            told = await api.get("/v1/keys")
+        if used := sum(each["residents"] for each in told["keys"] if each["id"] == key):
+            raise OperatingError(
+                f"{used:,} numbers are sealed under {key}: `lastmetre keys reseal` first"
+            )
+        return 0
+
     def _say(self, line: str) -> None:
         self.out.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -315,7 +366,7 @@ class Operator:
 
     async def adopt(self, producer: str) -> int:
         """Let a producer that was restored from a backup begin a new life; wait for the others."""
-        async with Api(self.addresses.of(producer), lambda: self.token, patience=_ADOPTING) as api:
+        async with self._api(producer, _ADOPTING) as api:
             former = (await api.get("/v1/outbox/heads"))["heads"][0]["incarnation"]
             # An answer that was lost is asked for again: `replaces` tells that it is the same wish.
             adopted = await api.post("/v1/outbox:adopt", {"replaces": former})

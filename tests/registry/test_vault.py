@@ -3,14 +3,19 @@
 import base64
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
+import structlog
 from cryptography.exceptions import InvalidTag
+from prometheus_client import REGISTRY
 
 from services.registry.api.masking import masked
 from services.registry.domain.documents import Document
-from services.registry.vault import Vault
+from services.registry.vault import LOOK_SECONDS, KeyUnknown, Vault
+from shared.errors import TransientError
+from shared.files import UnreadableFile
 from tests.registry.words import ric
 
 DOCUMENT = Document("cn_ric", ric())
@@ -37,6 +42,105 @@ def test_keys_rotate_and_old_numbers_stay_readable(tmp_path: Path) -> None:
     rotated = Vault(keys(tmp_path / "new", "k1", "k2"))
     assert rotated.reveal("cn_ric", old) == DOCUMENT.number
     assert rotated.seal(DOCUMENT).startswith(b"k2:")
+
+
+def test_old_and_new_processes_read_what_either_of_them_seals(tmp_path: Path) -> None:
+    file = keys(tmp_path / "keys", "k1")
+    late, early = Vault(file, look_seconds=3600), Vault(file, look_seconds=0)
+    keys(file, "k1", "k2")
+    sealed = early.seal(DOCUMENT)
+    assert sealed.startswith(b"k2:")
+    assert late.seal(DOCUMENT).startswith(b"k1:")
+    assert late.reveal("cn_ric", sealed) == DOCUMENT.number
+    assert late.current == "k2"
+    assert early.reveal("cn_ric", Vault(keys(tmp_path / "old", "k1")).seal(DOCUMENT))
+
+
+def test_the_file_is_looked_at_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    vault = Vault(keys(tmp_path / "keys", "k1"))
+    keys(tmp_path / "keys", "k1", "k2")
+    now += LOOK_SECONDS / 2
+    assert vault.current == "k1"
+    now += LOOK_SECONDS
+    assert vault.current == "k2"
+
+
+KEY, OTHER, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
+WRONG = {
+    "gone": None,
+    "empty": "",
+    "truncated": f'{{"current": "k1", "keys": {{"k1": "{KEY[:9]}',
+    "no object": "[]",
+    "no index": f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}}}',
+    "current missing": f'{{"current": "k2", "keys": {{"k1": "{KEY}"}}, "index": "{OTHER}"}}',
+    "id twice": f'{{"current": "k1", "keys": {{"k1": "{KEY}", "k1": "{THIRD}"}}, "index": "{OTHER}"}}',
+    "key twice": f'{{"current": "k1", "keys": {{"k1": "{KEY}", "k2": "{KEY}"}}, "index": "{OTHER}"}}',
+    "too short": f'{{"current": "k1", "keys": {{"k1": "{KEY[4:]}"}}, "index": "{OTHER}"}}',
+    "no base64": f'{{"current": "k1", "keys": {{"k1": "!{KEY[1:]}"}}, "index": "{OTHER}"}}',
+    "bad id": f'{{"current": "k:1", "keys": {{"k:1": "{KEY}"}}, "index": "{OTHER}"}}',
+    "another key": f'{{"current": "k1", "keys": {{"k1": "{THIRD}"}}, "index": "{OTHER}"}}',
+    "another index": f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}, "index": "{THIRD}"}}',
+}
+RIGHT = f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}, "index": "{OTHER}"}}'
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+async def test_a_wrong_file_leaves_the_keys_as_they_are_and_shows(
+    wrong: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(RIGHT)
+    vault = Vault(file, look_seconds=0)
+    sealed = vault.seal(DOCUMENT)
+    file.unlink() if wrong is None else file.write_text(wrong)
+    with structlog.testing.capture_logs() as logs:
+        assert vault.reveal("cn_ric", sealed) == DOCUMENT.number
+        assert vault.reveal("cn_ric", vault.seal(DOCUMENT)) == DOCUMENT.number
+    assert [line["event"] for line in logs] == ["keys_file_refused"]
+    assert not any(secret[:9] in str(logs) for secret in (KEY, OTHER, THIRD))
+    await vault.gauge()
+    assert shown() == {"lastmetre_registry_key k1": 1, "lastmetre_registry_keys_file_refused": 1}
+
+    file.write_text(RIGHT.replace('"k1":', f'"k2": "{THIRD}", "k1":'))
+    await vault.gauge()
+    assert shown() == {
+        "lastmetre_registry_key k1": 1,
+        "lastmetre_registry_key k2": 0,
+        "lastmetre_registry_keys_file_refused": 0,
+    }
+
+
+@pytest.mark.parametrize("wrong", [w for name, w in WRONG.items() if "another" not in name])
+def test_a_process_does_not_begin_with_a_wrong_file(wrong: str | None, tmp_path: Path) -> None:
+    if wrong is not None:
+        (tmp_path / "keys").write_text(wrong)
+    with pytest.raises(UnreadableFile) as refused:
+        Vault(tmp_path / "keys")
+    assert KEY[:9] not in str(refused.getrepr(showlocals=False))
+
+
+def shown() -> dict[str, float]:
+    """The metrics about keys."""
+    return {
+        " ".join([sample.name, *sample.labels.values()]): sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name.startswith("lastmetre_registry_key")
+    }
+
+
+@pytest.mark.parametrize("sealed", [b"k2:" + b"x" * 40, b"", b"\xff:" + b"x" * 40])
+def test_a_number_under_an_unknown_key_is_asked_for_again_later(
+    sealed: bytes, tmp_path: Path
+) -> None:
+    vault = Vault(keys(tmp_path / "keys", "k1"))
+    with pytest.raises(KeyUnknown):
+        vault.reveal("cn_ric", sealed)
+    assert issubclass(KeyUnknown, TransientError)
 
 
 def test_a_sealed_number_belongs_to_its_type_and_cannot_be_altered(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from shared.bodies import json_reply
 from shared.keyring import ID
 from shared.openapi import openapi_reply
 
-
 KeyId = Annotated[
     str, Query(pattern=ID.pattern, description="which is current, as far as the asker knows")
 ]
+
+
+FIRST = UUID(int=0)
 
 
 class KeyOut(msgspec.Struct, frozen=True):
@@ -65,11 +67,11 @@ def router(wiring: Wiring) -> APIRouter:
         return json_reply(KeysOut(current, keys, left))
 
     @routes.post("/v1/keys:reseal", responses=openapi_reply(ResealedOut))
-    async def post_reseal(caller: CallerDep, key: KeyId, start: UUID = UUID(int=0)) -> Response:
+    async def post_reseal(caller: CallerDep, key: KeyId, start: UUID = FIRST) -> Response:
         """Seal the numbers of some residents, in order of their ids, under the current key.
 
-        Call it with `following` as `start` until that is null, and again from the start as long as `GET /v1/keys`
-        says that some are `left`: who was being written at that moment was passed over.
+        Call it with `following` as `start` until that is null, and again from the first as long as
+        `GET /v1/keys` says that some are `left`: who was just being written was passed over.
         """
         done = await wiring.database.transact(sealing.reseal, wiring.vault, key, start, caller)
         return json_reply(ResealedOut(done.resealed, done.damaged, done.following))

@@ -15,8 +15,8 @@ EVERYBODY = "*"
 async def whole(tx: Transaction) -> None:
     """See everybody: for the account, which takes any sample anywhere, and to tell who is who.
 
-    Also for the keys of identity numbers, which are everybody's. Whoever calls this shows nothing of
-    a person without asking `Caller.covers` first.
+    Also for the keys of identity numbers, which are everybody's. Whoever calls this shows nothing
+    of a person without asking `Caller.covers` first.
     """
     await _see(tx, EVERYBODY)
 

@@ -1,0 +1,245 @@
+"""The key of identity numbers is rotated while registry works: nothing is lost, nobody waits."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from deploy.local.credentials import change_keys
+from services.registry.domain.documents import Document
+from services.registry.store import sealing, sight
+from services.registry.vault import Vault
+from shared.keyring import Keyring
+from tests.registry.conftest import Registry
+from tests.registry.words import lives, ric
+
+PEOPLE = 25
+BODIES = [f"4101711950{month:02}01{day:03}" for month in range(1, 6) for day in range(1, 6)]
+NUMBERS = [ric(body) for body in BODIES]
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> Path:
+    """Keys of this town alone: they are rotated here."""
+    file = tmp_path / "keys.json"
+    file.write_text(Keyring.new().text())
+    return file
+
+
+@pytest.fixture(autouse=True)
+def in_small_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A few people a transaction, so that there are many."""
+    monkeypatch.setattr(sealing, "AT_ONCE", 4)
+    return
+    yield
+
+
+async def populated(town: Registry) -> list[UUID]:
+    """People with numbers, and one without."""
+    given = [lives(id_document={"type": "cn_ric", "number": number}) for number in NUMBERS]
+    return (await town.people(*given, lives()))[:PEOPLE]
+
+
+async def rotated(town: Registry, file: Path) -> None:
+    """Add a key and make it current; registry knows it when this returns."""
+    change_keys(file, lambda keys: keys.with_new("k2"))
+    change_keys(file, lambda keys: keys.using("k2"))
+    town.apps["registry"].state.wiring.vault._look()
+
+
+async def resealed(town: Registry, steps: int | None = None) -> int:
+    """Seal the numbers anew, from the first, so many steps; how many were."""
+    done, asked = 0, {"key": "k2"}
+    while steps is None or steps > 0:
+        answer = await town.registry.post(
+            "/v1/keys:reseal", params=asked, headers=town.headers("admin")
+        )
+        assert answer.is_success, answer.text
+        told = answer.json()
+        assert told["damaged"] == []
+        done += told["resealed"]
+        if told["following"] is None:
+            break
+        asked["start"] = told["following"]
+        steps = None if steps is None else steps - 1
+    return done
+
+
+async def sealed_under(town: Registry) -> dict[str, int]:
+    """How many numbers there are under each key, as registry tells."""
+    answer = await town.registry.get("/v1/keys", headers=town.headers("admin"))
+    told = answer.json()
+    counted = {key["id"]: key["residents"] for key in told["keys"]}
+    assert told["left"] == sum(n for key, n in counted.items() if key != told["current"])
+    return counted
+
+
+async def assert_found(town: Registry, people: list[UUID], numbers: list[str]) -> None:
+    """Everybody is found by their number, and it is shown as it was."""
+    for person, number in zip(people, numbers, strict=True):
+        found = await town.sent(
+            town.registry,
+            "/v1/residents:search",
+            {"id_document": {"type": "cn_ric", "number": number}},
+        )
+        assert [one["id"] for one in found["items"]] == [str(person)]
+        assert found["items"][0]["id_document"]["number"] == f"{number[:4]}{'*' * 10}{number[-4:]}"
+
+
+async def rows(town: Registry, columns: str) -> Counter[str]:
+    """All residents, as text."""
+    async with town.apps["registry"].state.wiring.database.begin(readonly=True) as tx:
+        await sight.whole(tx)
+        return Counter(str(tuple(row)) for row in await tx.rows(f"SELECT {columns} FROM resident"))
+
+
+ALL_ELSE = "id, xmin IS NULL, community, name, needs, document_type, document_index, noted_at"
+
+
+async def test_numbers_are_found_and_shown_before_during_and_after(
+    town: Registry, keys_file: Path
+) -> None:
+    people = await populated(town)
+    before = await rows(town, ALL_ELSE)
+    announced = await count(town, "outbox")
+    assert await sealed_under(town) == {"k1": PEOPLE}
+    await rotated(town, keys_file)
+    await assert_found(town, people, NUMBERS)
+    assert await resealed(town, steps=3) > 0
+    counted = await sealed_under(town)
+    assert counted["k1"] > 0
+    assert counted["k2"] > 0
+    await assert_found(town, people, NUMBERS)
+
+    # Whoever began died here. Another goes on from the first, and finds the rest.
+    assert await resealed(town) == counted["k1"]
+    assert await sealed_under(town) == {"k1": 0, "k2": PEOPLE}
+    assert await resealed(town) == 0
+    assert await rows(town, ALL_ELSE) == before
+    assert await count(town, "outbox") == announced
+    assert await noted(town) == PEOPLE
+
+    change_keys(keys_file, lambda keys: keys.without("k1"))
+    town.apps["registry"].state.wiring.vault._look()
+    await assert_found(town, people, NUMBERS)
+    assert await sealed_under(town) == {"k2": PEOPLE}
+
+
+async def count(town: Registry, table: str) -> int:
+    """How many rows a table has."""
+    async with town.apps["registry"].state.wiring.database.begin(readonly=True) as tx:
+        return int(await tx.value(f"SELECT count(*) FROM {table}"))
+
+
+async def noted(town: Registry) -> int:
+    """How many numbers were sealed anew by the audit log."""
+    async with town.apps["registry"].state.wiring.database.begin(readonly=True) as tx:
+        return int(
+            await tx.value(
+                "SELECT sum((details ->> 'rows')::int) FROM audit_log"
+                " WHERE action = 'reseal id numbers' AND details ->> 'key' = 'k2'"
+            )
+        )
+
+
+async def test_writes_meanwhile_are_not_lost(town: Registry, keys_file: Path) -> None:
+    people = await populated(town)
+    await rotated(town, keys_file)
+    renewed = [ric(f"42{body[2:]}") for body in BODIES]
+
+    async def renew(person: UUID, number: str) -> None:
+        answer = await town.registry.patch(
+            f"/v1/residents/{person}",
+            json={"id_document": {"type": "cn_ric", "number": number}, "phone": number[:11]},
+            headers=town.headers("office"),
+        )
+        assert answer.is_success, answer.text
+
+    half = PEOPLE // 2
+    more = [uuid4() for _ in range(3)]
+    await asyncio.gather(
+        *(renew(person, number) for person, number in zip(people[:half], renewed, strict=False)),
+        *(resealed(town) for _ in range(3)),
+        town.people(*({"id": str(each)} for each in more)),
+    )
+    await resealed(town)
+    assert await sealed_under(town) == {"k1": 0, "k2": PEOPLE}
+    await assert_found(town, people, renewed[:half] + NUMBERS[half:])
+
+
+async def test_whoever_is_being_written_is_passed_over_and_found_again(
+    town: Registry, keys_file: Path
+) -> None:
+    people = await populated(town)
+    await rotated(town, keys_file)
+    async with town.apps["registry"].state.wiring.database.begin() as tx:
+        await sight.whole(tx)
+        await tx.do("SELECT FROM resident WHERE id = $1 FOR NO KEY UPDATE", people[0])
+        async with asyncio.timeout(30):
+            assert await resealed(town) == PEOPLE - 1
+    assert await sealed_under(town) == {"k1": 1, "k2": PEOPLE - 1}
+    assert await resealed(town) == 1
+
+
+async def test_a_process_that_does_not_know_yet_does_not_undo_it(
+    town: Registry, keys_file: Path
+) -> None:
+    await populated(town)
+    answer = await town.registry.post(
+        "/v1/keys:reseal", params={"key": "k2"}, headers=town.headers("admin")
+    )
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/key-not-current")
+
+
+async def test_a_number_under_a_missing_key_is_told_as_503_and_comes_back(
+    town: Registry, keys_file: Path
+) -> None:
+    people = await populated(town)
+    whole = Keyring.read(keys_file)
+    await rotated(town, keys_file)
+    later = Keyring.read(keys_file)
+    change_keys(keys_file, lambda keys: keys.without("k1"))
+    town.apps["registry"].state.wiring.vault._look()
+    path, headers = f"/v1/residents/{people[0]}", town.headers("office")
+    answer = await town.registry.get(path, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/try-again")
+    told = (await town.registry.get("/v1/keys", headers=town.headers("admin"))).json()
+    assert told["keys"][0] == {"id": "k1", "on_file": False, "residents": PEOPLE}
+
+    change_keys(keys_file, lambda _: later)
+    assert (await town.registry.get(path, headers=headers)).is_success
+    assert whole.index == later.index
+
+
+async def test_a_damaged_number_is_named_and_the_others_are_sealed(
+    town: Registry, keys_file: Path
+) -> None:
+    people = await populated(town)
+    await rotated(town, keys_file)
+    vault: Vault = town.apps["registry"].state.wiring.vault
+    async with town.apps["registry"].state.wiring.database.begin() as tx:
+        await sight.whole(tx)
+        await tx.do(
+            "UPDATE resident SET document_number = document_number || '\\x00' WHERE id = $1",
+            people[0],
+        )
+        done = await sealing.reseal(tx, vault, min(people), "k2")
+        damaged, following = done.damaged, done.following
+        while following is not None:
+            done = await sealing.reseal(tx, vault, following, "k2")
+            damaged, following = damaged + done.damaged, done.following
+        assert damaged == [people[0]]
+        assert await sealing.count(tx) == {"k1": 1, "k2": PEOPLE - 1}
+
+
+def test_sealing_anew_keeps_the_number(keys_file: Path) -> None:
+    vault = Vault(keys_file, look_seconds=0)
+    document = Document("cn_ric", NUMBERS[0])
+    sealed = vault.seal(document)
+    change_keys(keys_file, lambda keys: keys.with_new("k2").using("k2"))
+    again = vault.reseal("cn_ric", sealed)
+    assert again.startswith(b"k2:")
+    assert vault.reveal("cn_ric", again) == document.number
