@@ -51,7 +51,7 @@ class Keyring:
             raise WrongKeys(f"an id of a key is not 1 to {ID_CHARACTERS} of A-Z a-z 0-9 . _ -")
         if any(len(key) != KEY_BYTES for key in (*self.keys.values(), self.index)):
             raise WrongKeys(f"a key is not {KEY_BYTES} bytes long")
-        if len({*self.keys.values(), self.index}) != len(self.keys) + 1:
+        if len(set(self.keys.values())) != len(self.keys):
             raise WrongKeys("one key stands under two ids")
         if self.current not in self.keys:
             raise WrongKeys("the current key is not among the keys")

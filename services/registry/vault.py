@@ -111,18 +111,18 @@ class Vault:
 
     def _keyring(self) -> Keyring:
         if time.monotonic() - self._looked >= self._look_seconds:
-            self._look()
+            self.look()
         return self._keys
 
     def _cipher(self, key_id: str) -> AESGCM:
         self._keyring()
         if key_id not in self._ciphers:
-            self._look()
+            self.look()
         if key_id not in self._ciphers:
             raise KeyUnknown("a number is sealed under a key that is not in the keys file")
         return self._ciphers[key_id]
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Read the file again: 300 bytes, so whatever its time of change says.
 
         What is wrong with it is said once, and again when it is something else.

@@ -62,6 +62,9 @@ _AUDIT: dict[tuple[str, str], Outside] = {
         "area-free", "area-free", why="a chain holds as a whole; the answer is counts and hashes"
     ),
 }
+KEYS = Outside(
+    "area-free", "area-free", why="keys are everybody's; the answer is ids of keys and counts"
+)
 _PRODUCER: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/outbox/heads"): TRANSPORT,
     ("GET", "/v1/outbox/{topic}/{partition}"): TRANSPORT,
@@ -100,6 +103,8 @@ _REGISTRY: dict[tuple[str, str], Outside] = {
     ("POST", "/v1/exclusions"): NOT_FOUND,
     ("POST", "/v1/exclusions:batch"): REJECTED,
     ("POST", "/v1/exclusions/{exclusion_id}:revoke"): NOT_FOUND,
+    ("GET", "/v1/keys"): KEYS,
+    ("POST", "/v1/keys:reseal"): KEYS,
 }
 _DISPATCH: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/cases"): EMPTY,

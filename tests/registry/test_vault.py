@@ -70,22 +70,29 @@ def test_the_file_is_looked_at_now_and_then(
 
 
 KEY, OTHER, THIRD = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
+
+
+def written(keys: str, current: str = "k1", index: str = OTHER) -> str:
+    """A keys file, as its members are written."""
+    return f'{{"current": "{current}", "keys": {{{keys}}}, "index": "{index}"}}'
+
+
+RIGHT = written(f'"k1": "{KEY}"')
 WRONG = {
     "gone": None,
     "empty": "",
-    "truncated": f'{{"current": "k1", "keys": {{"k1": "{KEY[:9]}',
+    "truncated": RIGHT[:50],
     "no object": "[]",
     "no index": f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}}}',
-    "current missing": f'{{"current": "k2", "keys": {{"k1": "{KEY}"}}, "index": "{OTHER}"}}',
-    "id twice": f'{{"current": "k1", "keys": {{"k1": "{KEY}", "k1": "{THIRD}"}}, "index": "{OTHER}"}}',
-    "key twice": f'{{"current": "k1", "keys": {{"k1": "{KEY}", "k2": "{KEY}"}}, "index": "{OTHER}"}}',
-    "too short": f'{{"current": "k1", "keys": {{"k1": "{KEY[4:]}"}}, "index": "{OTHER}"}}',
-    "no base64": f'{{"current": "k1", "keys": {{"k1": "!{KEY[1:]}"}}, "index": "{OTHER}"}}',
-    "bad id": f'{{"current": "k:1", "keys": {{"k:1": "{KEY}"}}, "index": "{OTHER}"}}',
-    "another key": f'{{"current": "k1", "keys": {{"k1": "{THIRD}"}}, "index": "{OTHER}"}}',
-    "another index": f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}, "index": "{THIRD}"}}',
+    "current missing": written(f'"k1": "{KEY}"', current="k2"),
+    "id twice": written(f'"k1": "{KEY}", "k1": "{THIRD}"'),
+    "key twice": written(f'"k1": "{KEY}", "k2": "{KEY}"'),
+    "too short": written(f'"k1": "{KEY[4:]}"'),
+    "no base64": written(f'"k1": "!{KEY[1:]}"'),
+    "bad id": written(f'"k:1": "{KEY}"', current="k:1"),
+    "another key": written(f'"k1": "{THIRD}"'),
+    "another index": written(f'"k1": "{KEY}"', index=THIRD),
 }
-RIGHT = f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}, "index": "{OTHER}"}}'
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
