@@ -1,19 +1,30 @@
 """The key of identity numbers is rotated while registry works: nothing is lost, nobody waits."""
 
 import asyncio
+import base64
+import stat
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.local.cli import app as cli
 from deploy.local.credentials import change_keys
+from deploy.local.servers import free_ports
+from services.registry.app import create_app
 from services.registry.domain.documents import Document
 from services.registry.store import sealing, sight
 from services.registry.vault import Vault
 from shared.keyring import Keyring
+from shared.process import serve
 from tests.registry.conftest import Registry
 from tests.registry.words import lives, ric
+from tests.support.waiting import eventually
+
+Say = Callable[..., Awaitable[tuple[int, str]]]
 
 PEOPLE = 25
 BODIES = [f"4101711950{month:02}01{day:03}" for month in range(1, 6) for day in range(1, 6)]
@@ -25,6 +36,7 @@ def keys_file(tmp_path: Path) -> Path:
     """Keys of this town alone: they are rotated here."""
     file = tmp_path / "keys.json"
     file.write_text(Keyring.new().text())
+    file.chmod(0o600)
     return file
 
 
@@ -226,6 +238,54 @@ async def test_a_damaged_number_is_named_and_the_others_are_sealed(
             damaged, following = damaged + done.damaged, done.following
         assert damaged == [people[0]]
         assert await sealing.count(tx) == {"k1": 1, "k2": PEOPLE - 1}
+
+
+@pytest.fixture
+async def command(town: Registry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Say]:
+    """The `lastmetre keys` command, with a second registry to ask; exit code and what it said."""
+    app = create_app(town.apps["registry"].state.wiring.settings)
+    stop, port = asyncio.Event(), free_ports(1)[0]
+    monkeypatch.setenv("LASTMETRE_TOKEN", town.issuer.token("admin"))
+    monkeypatch.setenv("LASTMETRE_STACK", ",".join([f"http://127.0.0.1:{port}"] * 3))
+
+    async def say(*words: object) -> tuple[int, str]:
+        done = await asyncio.to_thread(CliRunner().invoke, cli, ["keys", *map(str, words)])
+        return done.exit_code, f"{done.output}{done.exception or ''}"
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(app, "127.0.0.1", port, stop))
+        yield say
+        stop.set()
+
+
+async def test_a_rotation_by_command(town: Registry, keys_file: Path, command: Say) -> None:
+    people = await populated(town)
+    secrets = {*Keyring.read(keys_file).keys.values()}
+    said = [await command("add", keys_file, "k2")]
+    assert (await command("add", keys_file, "k2"))[0] == 1
+    assert (await command("use", keys_file, "k3"))[0] == 1
+    assert (await command("add", keys_file, "k:3"))[0] == 1
+    said.append(await command("use", keys_file, "k2"))
+    keyring = Keyring.read(keys_file)
+    secrets |= {*keyring.keys.values(), keyring.index}
+    assert keyring.current == "k2"
+    assert stat.S_IMODE(keys_file.stat().st_mode) == 0o600
+
+    async def taken() -> bool:
+        return (await command("reseal", "k2"))[0] == 0
+
+    assert (await command("remove", keys_file, "k1"))[0] == 1
+    await eventually(taken, hint="the process looks at the file again")
+    said.append(await command("reseal", "k2"))
+    said.append(await command("status"))
+    assert (await command("remove", keys_file, "k2"))[0] == 1
+    said.append(await command("remove", keys_file, "k1"))
+    assert [code for code, _ in said] == [0] * len(said), said
+    assert "0 left" in said[2][1]
+    assert list(Keyring.read(keys_file).keys) == ["k2"]
+    await assert_found(town, people, NUMBERS)
+    for secret in secrets:
+        assert base64.b64encode(secret).decode() not in str(said)
 
 
 def test_sealing_anew_keeps_the_number(keys_file: Path) -> None:
