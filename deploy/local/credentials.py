@@ -112,11 +112,14 @@ def _write(path: Path, content: str, mode: int = 0o600, like: os.stat_result | N
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)  # of a supervisor that was killed here
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as output:
-        if like is not None:
-            os.fchown(descriptor, like.st_uid, like.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
-        output.write(content)
-        output.flush()
-        os.fsync(output.fileno())
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as output:
+            if like is not None:
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+            output.write(content)
+            output.flush()
+            os.fsync(output.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # there is one if it was not taken: it holds secrets

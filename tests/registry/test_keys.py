@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.local.cli import app as cli
 from deploy.local.credentials import change_keys
+from deploy.local.errors import KeysError
 from deploy.local.servers import free_ports
 from services.registry.app import create_app
 from services.registry.domain.documents import Document
@@ -286,6 +287,20 @@ async def test_a_rotation_by_command(town: Registry, keys_file: Path, command: S
     await assert_found(town, people, NUMBERS)
     for secret in secrets:
         assert base64.b64encode(secret).decode() not in str(said)
+
+
+def test_a_file_that_cannot_be_replaced_is_as_it_was_and_leaves_no_copy(
+    keys_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.fchown", refuse)
+    before = keys_file.read_text()
+    with pytest.raises(KeysError):
+        change_keys(keys_file, lambda keys: keys.with_new("k2"))
+    assert keys_file.read_text() == before
+    assert list(keys_file.parent.iterdir()) == [keys_file]
 
 
 def test_sealing_anew_keeps_the_number(keys_file: Path) -> None:
