@@ -142,7 +142,7 @@ def _serve(settings: Settings, port: int) -> None:
 
 
 @contextmanager
-def alone() -> Iterator[Ground]:
+def alone(**settings: Any) -> Iterator[Ground]:  # noqa: ANN401 - whatever settings there are
     """Run registry's API on a durable PostgreSQL; the ground's `supervisor` is the API itself."""
     with folders.scratch(Path(tempfile.gettempdir())) as claim:
         home = claim.path
@@ -154,12 +154,13 @@ def alone() -> Iterator[Ground]:
             importlib.import_module("services.registry.migrations").upgrade(url)
             credentials = Credentials(home, development_issuer())
             (port,) = servers.free_ports(1)
-            settings = Settings(
+            given = Settings(
                 jwks=str(credentials.jwks), service_token_file=credentials.token("registry"),
                 kafka_bootstrap="", database_url=url, keys_file=credentials.keys,
+                **settings,
             )  # fmt: skip
             address = f"http://127.0.0.1:{port}"
-            with _server(settings, port) as api:
+            with _server(given, port) as api:
                 yield Ground(
                     postgres,
                     api,
