@@ -30,7 +30,7 @@ from sqlalchemy import DateTime
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from benchmarks.ground import Ground
+from benchmarks.ground import Ground, cpu
 from deploy.local import folders, servers
 from deploy.local.credentials import Credentials
 from deploy.local.stack import Addresses
@@ -214,9 +214,4 @@ def spent(ground: Ground) -> Iterator[dict[str, float]]:
 def _spent(ground: Ground) -> dict[str, float]:
     postmaster = psutil.Process(ground.postgres.process.pid)
     family = [postmaster, *postmaster.children()]
-    return {"api": _cpu(ground.supervisor), "postgres": sum(map(_cpu, family))}
-
-
-def _cpu(member: psutil.Process) -> float:
-    times = member.cpu_times()
-    return float(times.user + times.system)
+    return {"api": cpu(ground.supervisor), "postgres": sum(map(cpu, family))}

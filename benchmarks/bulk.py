@@ -8,7 +8,7 @@ into a naive build (FastAPI, pydantic, the ORM), from as many clients as serve i
 import argparse
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.alone import NAIVE, alone, make_tables, spent
-from benchmarks.ground import Ground
+from benchmarks.ground import Ground, cpu
 from benchmarks.wire import Lines, request
 from deploy.local.tokens import development_token
 
@@ -33,34 +33,34 @@ _OK = 200
 Rows = Sequence[dict[str, Any]]
 
 
-async def bulk(ground: Ground, token: str, rows: Rows, size: int) -> None:
-    """Send rows in batches, two at a time."""
+async def send(
+    ground: Ground, path: str, bodies: Iterable[bytes], clients: int, word: bytes
+) -> None:
+    """Send bodies from so many clients at a time; each answer has to hold a word of success."""
+    token = development_token(["site"], ["41"], sub="site")
     lines = Lines(ground.addresses.registry, seconds=120)
-    bodies = iter([msgspec.json.encode(rows[at : at + size]) for at in range(0, len(rows), size)])
+    turns = iter(bodies)
 
     async def sender() -> None:
-        for body in bodies:
-            answer = await lines.ask(request("POST", "/v1/results:batch", token, body))
-            if answer.status != _OK or b'"rejected":0' not in answer.body[:100]:
+        for body in turns:
+            answer = await lines.ask(request("POST", path, token, body))
+            if answer.status != _OK or word not in answer.body[:100]:
                 raise SystemExit(f"answered {answer.status}: {answer.body[:300]!r}")
 
-    await asyncio.gather(sender(), sender())
+    await asyncio.gather(*(sender() for _ in range(clients)))
     lines.close()
 
 
-async def naive(ground: Ground, token: str, rows: Rows) -> None:
+async def bulk(ground: Ground, rows: Rows, size: int) -> None:
+    """Send rows in batches, two at a time."""
+    bodies = [msgspec.json.encode(rows[at : at + size]) for at in range(0, len(rows), size)]
+    await send(ground, "/v1/results:batch", bodies, 2, b'"rejected":0')
+
+
+async def naive(ground: Ground, rows: Rows) -> None:
     """Send rows one by one, from several clients."""
-    lines = Lines(ground.addresses.registry)
-    bodies = iter([msgspec.json.encode(row) for row in rows])
-
-    async def sender() -> None:
-        for body in bodies:
-            answer = await lines.ask(request("POST", NAIVE, token, body))
-            if answer.status != _OK:
-                raise SystemExit(f"answered {answer.status}: {answer.body[:300]!r}")
-
-    await asyncio.gather(*(sender() for _ in range(NAIVE_CLIENTS)))
-    lines.close()
+    bodies = [msgspec.json.encode(row) for row in rows]
+    await send(ground, NAIVE, bodies, NAIVE_CLIENTS, b'"accepted"')
 
 
 async def copy(ground: Ground, rows: Rows) -> dict[str, float]:
@@ -84,14 +84,13 @@ async def copy(ground: Ground, rows: Rows) -> dict[str, float]:
                    "recorded_at", "corrects", "superseded_by"],
     }  # fmt: skip
     with spent(ground) as told:
-        own = psutil.Process().cpu_times()
+        own = cpu(psutil.Process())
         async with database.transaction():
             for table, records in (("sample", samples), ("report", reports)):
                 await database.copy_records_to_table(
                     f"{table}_copied", columns=columns[table], records=records
                 )
-    used = psutil.Process().cpu_times()
-    told["api"] = used.user + used.system - own.user - own.system
+    told["api"] = cpu(psutil.Process()) - own
     await database.close()
     return told
 
@@ -109,7 +108,6 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
     for table in ("sample", "report"):
         await database.execute(f"CREATE TABLE {table}_copied (LIKE {table} INCLUDING ALL)")
     await database.close()
-    token = development_token(["site"], ["41"], sub="site")
     ground.rng.shuffle(ground.people)
     people = iter(ground.people)
     runs: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
@@ -120,12 +118,12 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
     for _ in range(options.turns):
         rows = some(options.rows)
         with spent(ground) as told:
-            await bulk(ground, token, rows, options.batch)
+            await bulk(ground, rows, options.batch)
         runs[BULK].append(_per_row(told, len(rows)))
         runs[COPY].append(_per_row(await copy(ground, rows), len(rows)))
         rows = some(options.naive_rows)
         with spent(ground) as told:
-            await naive(ground, token, rows)
+            await naive(ground, rows)
         runs[NAIVE_BUILD].append(_per_row(told, len(rows)))
     out.print(shown(runs))
 

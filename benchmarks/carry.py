@@ -27,9 +27,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ground import MEGABYTE, SERVICES, Ground, Usage, ground
+from benchmarks.ground import MEGABYTE, Ground, Usage, cpu, ground
 from benchmarks.wire import Lines, request
 from deploy.local.calls import Api
+from deploy.local.stack import SERVICES
 from deploy.local.tokens import development_token
 
 _OK = 200
@@ -174,7 +175,7 @@ async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> b
             await stack.forget_statements()
         before, fresh = Usage.of(stack), await freshness(worker)
         lines = Lines(stack.addresses.registry, most=options.at_once * 4, seconds=120)
-        mine = psutil.Process().cpu_times()
+        mine = cpu(psutil.Process())
         looking = asyncio.create_task(watch.live())
         sent = await send(lines, bodies, options.rate, options.batch, options.at_once)
         lag_then = await watch.look()
@@ -184,8 +185,7 @@ async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> b
         looking.cancel()
         lines.close()
         used = Usage.of(stack).since(before)
-        own = psutil.Process().cpu_times()
-        used["(the generator)"] = own.user + own.system - mine.user - mine.system
+        used["(the generator)"] = cpu(psutil.Process()) - mine
         after = await freshness(worker)
         out.print(
             f"{rows:,} results in {sent.seconds:.1f} s: {rows / sent.seconds:,.0f}/s;"
@@ -207,7 +207,7 @@ async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> b
 
 async def tell_statements(stack: Ground, rows: int, out: Console) -> None:
     """Tell what the statements of each database cost."""
-    for service in sorted(SERVICES):
+    for service in SERVICES:
         table = Table("µs a result", "calls", f"statement, {service}")
         for seconds, calls, text in await stack.statements(service):
             table.add_row(f"{seconds * 1e6 / rows:.2f}", str(calls), text[:90])

@@ -26,7 +26,7 @@ import psutil
 from deploy.local import areas, folders, servers
 from deploy.local.calls import Api
 from deploy.local.kafka import kafka
-from deploy.local.stack import Addresses, Note
+from deploy.local.stack import SERVICES, Addresses, Note
 from deploy.local.tokens import development_token
 
 DISTRICT = "410171"
@@ -67,7 +67,7 @@ class Ground:
 
     async def forget_statements(self) -> None:
         """Begin anew with what statements cost."""
-        for service in sorted(SERVICES):
+        for service in SERVICES:
             database = await self.superuser(service)
             await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
             await database.execute("SELECT pg_stat_statements_reset()")
@@ -170,11 +170,14 @@ class Ground:
     """Pids of brokers that the supervisor did not start."""
 
 
-SERVICES = frozenset({"registry", "dispatch", "reporting"})
-
-
 def _uuid(rng: random.Random) -> UUID:
     return UUID(bytes=rng.randbytes(16), version=4)
+
+
+def cpu(member: psutil.Process) -> float:
+    """Seconds of CPU that a process has used so far."""
+    times = member.cpu_times()
+    return float(times.user + times.system)
 
 
 @dataclass
@@ -190,12 +193,8 @@ class Usage:
         for name, members in ground.processes().items():
             for member in members:
                 with suppress(psutil.NoSuchProcess):
-                    times = member.cpu_times()
-                    used = times.user + times.system
-                    if name == "postgres":
-                        seconds[f"PostgreSQL, {_database(member)}"] += used
-                    else:
-                        seconds[name] += used
+                    key = f"PostgreSQL, {_database(member)}" if name == "postgres" else name
+                    seconds[key] += cpu(member)
         postmaster = psutil.Process(ground.postgres.process.pid).cpu_times()
         # Backends that ended meanwhile.
         seconds["PostgreSQL, itself"] += postmaster.children_user + postmaster.children_system
@@ -249,7 +248,7 @@ def ground(*, apache: bool = False, profiled: bool = False, seed: int = 1) -> It
             command += ["--kafka", cluster.bootstrap]
             pids = [node.process.pid for node in cluster.nodes.values()]
         ports = servers.free_ports(len(SERVICES))
-        for name, port in zip(sorted(SERVICES), ports, strict=True):
+        for name, port in zip(SERVICES, ports, strict=True):
             command += [f"--{name}-port", str(port)]
         supervisor = unwinding.enter_context(_supervisor(command, home / "supervisor.log"))
         note = _note(supervisor, state)
