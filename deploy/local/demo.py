@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 from uuid import NAMESPACE_DNS, uuid5
@@ -393,11 +394,18 @@ async def _evening(reporting: Api, round_id: str) -> tuple[Mapping[str, Any], Ma
     """
     give_up = time.monotonic() + BALANCED_WITHIN
     while True:
-        coverage = await reporting.get("/v1/coverage", {"round": round_id, "by": "office"})
-        ledger: Mapping[str, Any] = await reporting.get("/v1/ledger", {"round": round_id})
-        left = coverage["total"]["in_hand"] + coverage["total"]["visits_open"]
-        if (ledger["balanced"] is True and left == 0) or time.monotonic() > give_up:
-            return ledger, coverage
+        late = time.monotonic() > give_up
+        try:
+            coverage = await reporting.get("/v1/coverage", {"round": round_id, "by": "office"})
+            ledger: Mapping[str, Any] = await reporting.get("/v1/ledger", {"round": round_id})
+        except Refused as error:
+            # While Kafka is away reporting may not have heard of the round before the day is over.
+            if late or error.status != HTTPStatus.NOT_FOUND:
+                raise
+        else:
+            left = coverage["total"]["in_hand"] + coverage["total"]["visits_open"]
+            if late or (ledger["balanced"] is True and left == 0):
+                return ledger, coverage
         await asyncio.sleep(LOOK_AGAIN)
 
 

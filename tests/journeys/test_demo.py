@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from starlette.types import Receive, Scope, Send
 
 from deploy.local import demo
 from deploy.local.calls import Api
@@ -15,17 +16,27 @@ from tests.support.town import Town
 PEOPLE = 300
 
 
-async def played(town: Town) -> tuple[int, str]:
-    """Play a day while the services keep up with each other; exit code and what was shown."""
+async def played(town: Town, *, deaf: str | None = None) -> tuple[int, str]:
+    """Play a day while the services keep up with each other; exit code and what was shown.
+
+    `deaf`: a service that hears nothing until somebody asks it.
+    """
+    asked = asyncio.Event()
 
     def connect(service: str, *roles: str, team: str | None = None) -> Api:
         token = town.issuer.token(*roles, areas=["410171"], team=team)
-        transport = httpx.ASGITransport(town.apps[service])
-        return Api(f"http://{service}", lambda: token, transport=transport)
+        app = town.apps[service]
+
+        async def noted(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, send)
+            if service == deaf:
+                asked.set()
+
+        return Api(f"http://{service}", lambda: token, transport=httpx.ASGITransport(noted))
 
     async def keep_up() -> None:
         while True:
-            await town.settle()
+            await town.settle_but(None if asked.is_set() else deaf)
 
     out = Console(file=io.StringIO(), width=120)
     working = asyncio.create_task(keep_up())
@@ -58,6 +69,12 @@ async def test_two_days_end_balanced_and_show_who_is_left(town: Town) -> None:
     second, _ = await rounds(town)
     assert second["number"] == 2
     assert (await town.coverage(second["id"]))["roll"] == PEOPLE
+
+
+async def test_the_day_is_over_before_reporting_has_heard_of_its_round(town: Town) -> None:
+    status, shown = await played(town, deaf="reporting")
+    assert status == 0, shown
+    assert "balanced: true" in shown
 
 
 async def rounds(town: Town) -> list[dict[str, Any]]:

@@ -104,11 +104,15 @@ class Town:
 
     async def settle(self) -> None:
         """Let everybody catch up with everybody, until nothing moves."""
-        consumers = self.consumers
+        await self.settle_but(None)
+
+    async def settle_but(self, but: str | None) -> None:
+        """Let everybody but one service catch up with everybody, until nothing moves."""
+        consumers = [each for name, each in self.consumers.items() if name != but]
         moved = True
         while moved:
             moved = False
-            for consumer in consumers.values():
+            for consumer in consumers:
                 while await consumer.sweep():
                     moved = True
             registry, dispatch = (self.apps[name].state.wiring for name in ("registry", "dispatch"))
