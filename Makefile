@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench-bulk bench-carry bench-scans bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-scans bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,10 +29,13 @@ test-long: $(INSTALLED) ## play a hundred thousand random days against the accou
 chaos: $(INSTALLED) ## kill everything at random while results come in; ARGS="--broker apache --kills 100"
 	@$(RUN)/python -m tests.chaos $(ARGS)
 
+bench: $(INSTALLED) $(FETCHED) ## run every benchmark, and renew the table in docs/performance.md; half an hour; ARGS="--quick"
+	@$(RUN)/python -m benchmarks $(ARGS)
+
 bench-bulk: $(INSTALLED) ## measure taking results in against raw COPY and against a naive build
 	@$(RUN)/python -m benchmarks.bulk $(ARGS)
 
-bench-carry: $(INSTALLED) ## measure what is carried from end to end and what a result costs; ARGS="--rate 5000"
+bench-carry: $(INSTALLED) ## measure what is carried from end to end and what a result costs; ARGS="--rates 5000 --results 0"
 	@$(RUN)/python -m benchmarks.carry $(ARGS)
 
 bench-scans: $(INSTALLED) ## measure single scans against an empty endpoint and a plain INSERT

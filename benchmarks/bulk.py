@@ -8,7 +8,7 @@ into a naive build (FastAPI, pydantic, the ORM), from as many clients as serve i
 import argparse
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -20,8 +20,10 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
 from benchmarks.alone import NAIVE, alone, make_tables, spent
 from benchmarks.ground import Ground, cpu
+from benchmarks.report import Figure
 from benchmarks.wire import Lines, request
 from deploy.local.tokens import development_token
 
@@ -126,6 +128,7 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
             await naive(ground, rows)
         runs[NAIVE_BUILD].append(_per_row(told, len(rows)))
     out.print(shown(runs))
+    report.write(options.json, figures(runs))
 
 
 def _per_row(told: dict[str, float], rows: int) -> dict[str, float]:
@@ -160,6 +163,29 @@ def shown(runs: dict[str, list[dict[str, float]]]) -> Table:
     return table
 
 
+def figures(runs: dict[str, list[dict[str, float]]]) -> list[Figure]:
+    """Say how bulk does against the other two, turn by turn."""
+
+    def cost(run: dict[str, float]) -> float:
+        return run["api"] + run["postgres"]
+
+    def against(other: str, by: Callable[[dict[str, float]], float]) -> list[float]:
+        return [by(ours) / by(its) for ours, its in zip(runs[BULK], runs[other], strict=True)]
+
+    def rate(run: dict[str, float]) -> float:
+        return run["rate"]
+
+    return [
+        Figure.of("3", "bulk over HTTP against raw COPY, by rate", "x", against(COPY, rate)),
+        Figure.of("3", "registry alone, in bulk", "rows/s", [run["rate"] for run in runs[BULK]]),
+        Figure.of("4", "bulk against the naive build, by rate", "x", against(NAIVE_BUILD, rate)),
+        Figure.of(
+            "4", "CPU of the naive build by that of bulk", "x",
+            [1 / each for each in against(NAIVE_BUILD, cost)],
+        ),
+    ]  # fmt: skip
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bulk", description=__doc__)
@@ -168,6 +194,7 @@ def main() -> None:
     parser.add_argument("--naive-rows", type=int, default=3_000, help="of a turn")
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=3)
+    report.add_option(parser)
     options = parser.parse_args()
     with alone() as ground:
         uvloop.run(measure(options, ground, Console(width=120, highlight=False)))

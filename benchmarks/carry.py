@@ -1,8 +1,9 @@
 """What can be carried from end to end, and what does a result cost? `make bench-carry`.
 
 A real stack on real servers, durable as in earnest; people on the roll, 3 in 100 of them with
-needs, an open round. Batches of swabs with their results come over HTTP, by the clock (`--rate`) or
-as fast as they are answered, written before the run so that the generator costs little. Told are
+needs, an open round. Batches of swabs with their results come over HTTP, first by the clock at each
+of `--rates`, then as fast as they are answered, written before so that the generator costs little.
+Told are, of each of these stretches,
 
 - the rate, and every second how many events nobody has applied yet: carried is what leaves it flat;
 - freshness, from accepted to counted, as reporting's own histogram has it;
@@ -13,11 +14,12 @@ At the end everything must have been accepted, and counted once.
 
 import argparse
 import asyncio
-import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -27,7 +29,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ground import MEGABYTE, Ground, Usage, cpu, ground
+from benchmarks import report
+from benchmarks.ground import MEGABYTE, Ground, Memory, Usage, cpu, ground
+from benchmarks.report import Figure
 from benchmarks.wire import Lines, request
 from deploy.local.calls import Api
 from deploy.local.stack import SERVICES
@@ -36,6 +40,8 @@ from deploy.local.tokens import development_token
 _OK = 200
 _LATER = frozenset({429, 503})
 CALLERS = 4
+WINDOW = 5
+"""Seconds of which rates are told apart."""
 
 
 class Counts(msgspec.Struct):
@@ -49,12 +55,10 @@ class Counts(msgspec.Struct):
 class Watch:
     """Looks on every second."""
 
-    ground: Ground
     registry: Api
     reporting: Api
     lag: list[int] = field(default_factory=list)
     """Events that reporting has not applied, second by second."""
-    most: Counter[str] = field(default_factory=Counter)
 
     async def look(self) -> int:
         """Count what is not applied yet."""
@@ -72,12 +76,6 @@ class Watch:
         """Look every second until cancelled."""
         while True:
             self.lag.append(await self.look())
-            for name, members in self.ground.processes().items():
-                for member in members:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        own = member.memory_info()
-                        used = own.rss - getattr(own, "shared", 0)
-                        self.most[name] = max(self.most[name], used)
             await asyncio.sleep(1)
 
 
@@ -94,22 +92,26 @@ async def freshness(address: str) -> dict[float, float]:
     }
 
 
-def quantile(before: dict[float, float], after: dict[float, float], share: float) -> str:
-    """Tell within which bound this share of what was counted meanwhile lies."""
+def quantile(before: dict[float, float], after: dict[float, float], share: float) -> float:
+    """Tell within how many seconds this share was counted: the bound of the histogram above it."""
     counts = {bound: n - before.get(bound, 0) for bound, n in after.items()}
     total = max(counts.values(), default=0)
-    for bound, n in sorted(counts.items()):
-        if total and n >= share * total:
-            return f"≤ {bound:g} s"
-    return "unknown"
+    return next((b for b, n in sorted(counts.items()) if total and n >= share * total), math.inf)
 
 
 @dataclass
 class Sent:
-    """How long sending took, and how often a batch was told to come later."""
+    """How long sending took, when each batch was answered, how often one had to come later."""
 
     seconds: float = 0
+    answered: list[float] = field(default_factory=list)
     refused: int = 0
+
+    def rates(self, size: int) -> list[float]:
+        """Tell the rate of every whole window."""
+        counts = Counter(int(at / WINDOW) for at in self.answered)
+        whole = int(self.seconds / WINDOW)
+        return [counts[window] * size / WINDOW for window in range(whole)]
 
 
 async def send(lines: Lines, bodies: Sequence[bytes], rate: float, size: int, at_once: int) -> Sent:
@@ -127,6 +129,7 @@ async def send(lines: Lines, bodies: Sequence[bytes], rate: float, size: int, at
         counts = msgspec.json.decode(answer.body, type=Counts)
         if counts.accepted != size:
             raise SystemExit(f"accepted {counts.accepted} of {size}: {answer.body[:600]!r}")
+        sent.answered.append(time.perf_counter() - began)
 
     async def closed() -> None:
         for number in turns:
@@ -145,64 +148,143 @@ async def send(lines: Lines, bodies: Sequence[bytes], rate: float, size: int, at
     return sent
 
 
-async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> bool:
-    """Measure, and say whether everything was counted."""
-    out.print(f"putting {options.residents:,} people on the roll")
-    await stack.populate(options.residents)
-    began = time.perf_counter()
-    round_id = await stack.open_round()
-    count = min(options.results, options.residents) // options.batch
-    stack.rng.shuffle(stack.people)
-    tokens = [development_token(["site"], ["41"], sub=f"site {n}") for n in range(CALLERS)]
-    bodies = [
-        request(
-            "POST", "/v1/results:batch", tokens[n % CALLERS],
-            msgspec.json.encode(
-                stack.rows(round_id, stack.people[n * options.batch : (n + 1) * options.batch])
-            ),
-        )
-        for n in range(count)
-    ]  # fmt: skip
-    rows = count * options.batch
-    async with stack.api("registry") as registry, stack.api("reporting") as reporting:
-        watch = Watch(stack, registry, reporting)
-        await watch.until_applied()
+@dataclass
+class Carried:
+    """What one stretch brought: results sent by the clock, or as fast as they were answered."""
+
+    rate: float
+    """Results a second by the clock; 0: as fast as they were answered."""
+    rows: int
+    sent: Sent
+    lag: list[int]
+    drained: float
+    """Seconds from the last answer until everything was counted."""
+    p50: float
+    p99: float
+    used: dict[str, float]
+
+    @property
+    def micro(self) -> float:
+        """CPU µs a result of everything but the generator."""
+        own = (seconds for name, seconds in self.used.items() if not name.startswith("("))
+        return sum(own) * 1e6 / self.rows
+
+    def tell(self, memory: Memory, out: Console) -> None:
+        """Print it."""
+        speed = self.rows / self.sent.seconds
         out.print(
-            f"the round is open and told everywhere after {time.perf_counter() - began:.1f} s"
+            f"{self.rows:,} results in {self.sent.seconds:.1f} s: {speed:,.0f}/s;"
+            f" {self.sent.refused} times told to come later"
         )
-        worker = stack.operations["reporting worker"]
+        out.print(f"everything counted {self.drained:.1f} s after the last answer")
+        out.print(f"freshness p50 ≤ {self.p50:g} s, p99 ≤ {self.p99:g} s")
+        out.print(f"events not applied, second by second: {self.lag}")
+        out.print(shown(self.used, memory.most, self.rows))
+
+    def figures(self, size: int) -> Iterator[Figure]:
+        """Say what belongs into the report."""
+        if self.rate:
+            for share, value in (("p50", self.p50), ("p99", self.p99)):
+                yield Figure("5", f"freshness {share} at {self.rate:,.0f}/s", value, "s")
+            yield Figure("5", f"CPU a result at {self.rate:,.0f}/s", self.micro, "µs")
+            return
+        rates = self.sent.rates(size) or [self.rows / self.sent.seconds]
+        told = (
+            f"{self.sent.seconds:.0f} s; lag {min(self.lag)} to {max(self.lag)} events,"
+            f" gone {self.drained:.1f} s after"
+        )
+        yield Figure(
+            "1", "end to end, sustained", self.rows / self.sent.seconds, "results/s",
+            min(rates), max(rates), told,
+        )  # fmt: skip
+        yield Figure("2", "CPU a result, all processes, bulk", self.micro, "µs")
+        for share, value in (("p50", self.p50), ("p99", self.p99)):
+            yield Figure("5", f"freshness {share} as fast as it goes", value, "s")
+
+
+@dataclass
+class Load:
+    """Where results go, and whose are left to be sent."""
+
+    ground: Ground
+    round_id: str
+    people: Iterator[UUID]
+    options: argparse.Namespace
+    watch: Watch
+
+    def bodies(self, count: int) -> list[bytes]:
+        """Write so many batches."""
+        tokens = [development_token(["site"], ["41"], sub=f"site {n}") for n in range(CALLERS)]
+        size = self.options.batch
+        return [
+            request(
+                "POST", "/v1/results:batch", tokens[n % CALLERS],
+                msgspec.json.encode(
+                    self.ground.rows(self.round_id, [next(self.people) for _ in range(size)])
+                ),
+            )
+            for n in range(count)
+        ]  # fmt: skip
+
+    async def carry(self, rate: float, results: int) -> Carried:
+        """Send so many results, and look on."""
+        options, watch = self.options, self.watch
+        bodies = self.bodies(results // options.batch)
+        worker = self.ground.operations["reporting worker"]
         if options.statements:
-            await stack.forget_statements()
-        before, fresh = Usage.of(stack), await freshness(worker)
-        lines = Lines(stack.addresses.registry, most=options.at_once * 4, seconds=120)
+            await self.ground.forget_statements()
+        before, fresh = Usage.of(self.ground), await freshness(worker)
+        lines = Lines(self.ground.addresses.registry, most=options.at_once * 4, seconds=120)
         mine = cpu(psutil.Process())
+        watch.lag = []
         looking = asyncio.create_task(watch.live())
-        sent = await send(lines, bodies, options.rate, options.batch, options.at_once)
-        lag_then = await watch.look()
+        sent = await send(lines, bodies, rate, options.batch, options.at_once)
         drained = time.perf_counter()
         await watch.until_applied()
         drained = time.perf_counter() - drained
         looking.cancel()
         lines.close()
-        used = Usage.of(stack).since(before)
+        used = Usage.of(self.ground).since(before)
         used["(the generator)"] = cpu(psutil.Process()) - mine
         after = await freshness(worker)
+        p50, p99 = (quantile(fresh, after, share) for share in (0.5, 0.99))
+        rows = len(bodies) * options.batch
+        return Carried(rate, rows, sent, watch.lag, drained, p50, p99, used)
+
+
+async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> bool:
+    """Measure, and say whether everything was counted."""
+    stretches = [(rate, int(rate * options.seconds)) for rate in options.rates]
+    if options.results:
+        stretches.append((0, options.results))
+    wanted = sum(results for _, results in stretches)
+    residents = max(options.residents, wanted)
+    out.print(f"putting {residents:,} people on the roll")
+    await stack.populate(residents)
+    began = time.perf_counter()
+    round_id = await stack.open_round()
+    stack.rng.shuffle(stack.people)
+    memory, rows, figures = Memory(stack), 0, list[Figure]()
+    async with stack.api("registry") as registry, stack.api("reporting") as reporting:
+        load = Load(stack, round_id, iter(stack.people), options, Watch(registry, reporting))
+        await load.watch.until_applied()
         out.print(
-            f"{rows:,} results in {sent.seconds:.1f} s: {rows / sent.seconds:,.0f}/s;"
-            f" {sent.refused} times told to come later"
+            f"the round is open and told everywhere after {time.perf_counter() - began:.1f} s"
         )
-        out.print(f"{lag_then} events not applied then, gone after {drained:.1f} s")
-        out.print(
-            f"freshness p50 {quantile(fresh, after, 0.5)}, p99 {quantile(fresh, after, 0.99)}"
-        )
-        out.print(f"events not applied, second by second: {watch.lag}")
-        out.print(shown(used, watch.most, rows))
-        if options.statements:
-            await tell_statements(stack, rows, out)
+        for rate, results in stretches:
+            async with memory.watched():
+                carried = await load.carry(rate, results)
+            carried.tell(memory, out)
+            figures += carried.figures(options.batch)
+            rows += carried.rows
+            if options.statements:
+                await tell_statements(stack, carried.rows, out)
         coverage = await reporting.get("/v1/coverage", {"round": round_id, "by": "office"})
-        counted = coverage["total"]["sampled"]
-        out.print(f"counted: {counted:,} of {rows:,}")
-        return bool(counted == rows)
+    counted = coverage["total"]["sampled"]
+    out.print(f"counted: {counted:,} of {rows:,}")
+    figures.append(memory.figure(f"results coming in, {residents:,} residents"))
+    report.write(options.json, figures)
+    return bool(counted == rows)
 
 
 async def tell_statements(stack: Ground, rows: int, out: Console) -> None:
@@ -228,13 +310,19 @@ def shown(used: dict[str, float], most: Counter[str], rows: int) -> Table:
 def main() -> int:
     """Run; 0 only if everything was counted."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.carry", description=__doc__)
-    parser.add_argument("--residents", type=int, default=1_000_000)
-    parser.add_argument("--results", type=int, default=1_000_000)
+    parser.add_argument("--residents", type=int, default=1_000_000, help="at the least")
+    parser.add_argument(
+        "--rates", type=float, nargs="*", default=[], help="results a second, one after another"
+    )
+    parser.add_argument("--seconds", type=float, default=20, help="of each rate")
+    parser.add_argument(
+        "--results", type=int, default=1_000_000, help="sent then, as fast as they are answered"
+    )
     parser.add_argument("--batch", type=int, default=5_000, help="rows of a batch")
-    parser.add_argument("--rate", type=float, default=0, help="results a second; 0: what it takes")
-    parser.add_argument("--at-once", type=int, default=4, help="batches under way")
+    parser.add_argument("--at-once", type=int, default=2, help="batches under way")
     parser.add_argument("--apache", action="store_true", help="Apache Kafka as the broker")
     parser.add_argument("--statements", action="store_true", help="tell what PostgreSQL did")
+    report.add_option(parser)
     options = parser.parse_args()
     out = Console(width=110, highlight=False)
     with ground(apache=options.apache, profiled=options.statements) as stack:

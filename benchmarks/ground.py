@@ -4,6 +4,7 @@ PostgreSQL runs as it would in earnest (fsync, synchronous commit). People are p
 COPY, past the API: what is measured comes after that.
 """
 
+import asyncio
 import os
 import random
 import signal
@@ -12,8 +13,8 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from uuid import UUID
 import asyncpg
 import psutil
 
+from benchmarks.report import Figure
 from deploy.local import areas, folders, servers
 from deploy.local.calls import Api
 from deploy.local.kafka import kafka
@@ -204,6 +206,51 @@ class Usage:
         """What was used since then, the most first."""
         used = {name: n - before.seconds.get(name, 0.0) for name, n in self.seconds.items()}
         return dict(sorted(used.items(), key=lambda each: -each[1]))
+
+
+@dataclass
+class Memory:
+    """Looks on how much each process has for itself, and keeps the most."""
+
+    ground: Ground
+    most: Counter[str] = field(default_factory=Counter)
+    """Bytes by process; of several of one name, as PostgreSQL's backends are, the largest."""
+
+    def look(self) -> None:
+        """Look once."""
+        for name, members in self.ground.processes().items():
+            for member in members:
+                with suppress(psutil.NoSuchProcess):
+                    own = member.memory_info()
+                    used = own.rss - getattr(own, "shared", 0)
+                    self.most[name] = max(self.most[name], used)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look every second for as long as the block takes."""
+
+        async def live() -> None:
+            while True:
+                self.look()
+                await asyncio.sleep(1)
+
+        task = asyncio.create_task(live())
+        try:
+            yield
+        finally:
+            task.cancel()
+            self.look()
+
+    def figure(self, when: str) -> Figure:
+        """Name the largest process of ours; PostgreSQL's and the broker's stand beside."""
+        ours = {name: n for name, n in self.most.items() if name.partition(" ")[0] in SERVICES}
+        name = max(ours, key=lambda each: ours[each])
+        others = ", ".join(
+            f"{other} {self.most[key] / MEGABYTE:.0f} MB"
+            for key, other in (("postgres", "a backend of PostgreSQL"), ("broker", "the broker"))
+        )
+        largest = ours[name] / MEGABYTE
+        return Figure("11", f"largest process, {when}", largest, "MB", note=f"{name}; {others}")
 
 
 def _database(backend: psutil.Process) -> str:

@@ -16,21 +16,23 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
 from benchmarks.alone import EMPTY, INSERT, alone, make_tables, spent
 from benchmarks.ground import Ground
+from benchmarks.report import Figure
 from benchmarks.wire import Lines, request
 from deploy.local.tokens import development_token
 
 SCAN = "/v1/results"
 CALLERS = 20
-_OK = 200
+_OK, _LATER = 200, frozenset({429, 503})
 
 Runs = defaultdict[tuple[int, str], list[dict[str, float]]]
 """By clients and route: each turn's requests a second, and µs of CPU a request by process."""
 
 
 async def turn(lines: Lines, path: str, bodies: Iterator[bytes], clients: int, most: float) -> int:
-    """Ask from so many clients for so long; say how many were answered."""
+    """Ask from so many clients for so long; say how many were answered, and not told to wait."""
     tokens = [development_token(["site"], ["41"], sub=f"site {n}") for n in range(CALLERS)]
     end = time.perf_counter() + most
     answered = 0
@@ -40,6 +42,9 @@ async def turn(lines: Lines, path: str, bodies: Iterator[bytes], clients: int, m
         while time.perf_counter() < end:
             asked = request("POST", path, tokens[number % CALLERS], next(bodies))
             answer = await lines.ask(asked)
+            if answer.status in _LATER:
+                await asyncio.sleep(0.1)
+                continue
             if answer.status != _OK:
                 raise SystemExit(f"{path} answered {answer.status}: {answer.body[:300]!r}")
             answered += 1
@@ -75,6 +80,7 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
                 runs[clients, path].append(told)
         lines.close()
     out.print(shown(runs))
+    report.write(options.json, figures(runs, options))
 
 
 def shown(runs: Runs) -> Table:
@@ -99,6 +105,19 @@ def shown(runs: Runs) -> Table:
     return table
 
 
+def figures(runs: Runs, options: argparse.Namespace) -> Iterator[Figure]:
+    """Say how scans do against the other two, turn by turn."""
+    for clients in options.clients:
+        rates = {
+            path: [run["rate"] for run in runs[clients, path]] for path in (EMPTY, INSERT, SCAN)
+        }
+        who = f"scans, {clients} clients"
+        yield Figure.of("6", who, "requests/s", rates[SCAN])
+        for path, name in ((EMPTY, "empty"), (INSERT, "one-INSERT")):
+            shares = [ours / its for ours, its in zip(rates[SCAN], rates[path], strict=True)]
+            yield Figure.of("6", f"{who}, of the {name} endpoint", "x", shares)
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scans", description=__doc__)
@@ -107,6 +126,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of a turn")
     parser.add_argument("--gathered", type=int, default=64, help="requests in work at a time")
+    report.add_option(parser)
     options = parser.parse_args()
     with alone(gathered_requests=options.gathered) as ground:
         uvloop.run(measure(options, ground, Console(width=120, highlight=False)))

@@ -16,7 +16,10 @@ from prometheus_client.registry import Collector
 
 from services.reporting.domain.coverage import Line
 
-_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_BUCKETS = (
+    0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
+    60.0, 300.0, 3600.0,
+)  # fmt: skip
 _PENDING = float("nan")
 
 
