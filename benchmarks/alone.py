@@ -14,7 +14,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -142,13 +142,18 @@ def _serve(settings: Settings, port: int) -> None:
 
 
 @contextmanager
-def alone(**settings: Any) -> Iterator[Ground]:  # noqa: ANN401 - whatever settings there are
+def alone(
+    tuned: Mapping[str, str] | None = None,
+    **settings: Any,  # noqa: ANN401 - whatever settings there are
+) -> Iterator[Ground]:
     """Run registry's API on a durable PostgreSQL; the ground's `supervisor` is the API itself."""
     with folders.scratch(Path(tempfile.gettempdir())) as claim:
         home = claim.path
         os.environ["XDG_STATE_HOME"] = str(home / "state")
         (home / "state" / "lastmetre").mkdir(parents=True, mode=0o700)
-        with servers.postgres(home / "pg", durable=True, keep_open=[claim.descriptor]) as postgres:
+        with servers.postgres(
+            home / "pg", durable=True, keep_open=[claim.descriptor], extra=tuned or {}
+        ) as postgres:
             postgres.create_databases("registry")
             url = postgres.url("registry")
             importlib.import_module("services.registry.migrations").upgrade(url)

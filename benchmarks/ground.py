@@ -43,7 +43,7 @@ TUNED = {
     "max_wal_size": "16GB",
     "wal_compression": "off",
 }
-_PROFILED = {"shared_preload_libraries": "pg_stat_statements"}
+PROFILED = {"shared_preload_libraries": "pg_stat_statements"}
 
 
 @dataclass
@@ -279,7 +279,7 @@ def ground(*, apache: bool = False, profiled: bool = False, seed: int = 1) -> It
                 home / "postgres",
                 durable=True,
                 keep_open=[claim.descriptor],
-                extra=TUNED | (_PROFILED if profiled else {}),
+                extra=TUNED | (PROFILED if profiled else {}),
             )
         )
         command = [

@@ -4,7 +4,6 @@ Ciphertexts carry the id of their key. The keys are in a file (`shared.keyring`)
 again while we run, so that they are rotated without a restart (ADR 0023).
 """
 
-import hashlib
 import hmac
 import os
 import time
@@ -99,7 +98,8 @@ class Vault:
     def index(self, document: Document) -> bytes:
         """Compute the blind index: equal documents meet, nothing can be read back from it."""
         message = f"{document.type}\x1f{document.number}".encode()
-        return hmac.digest(self._keys.index, message, hashlib.sha256)[:INDEX_BYTES]
+        # By its name: given the constructor, hmac looks the algorithm up and takes twice as long.
+        return hmac.digest(self._keys.index, message, "sha256")[:INDEX_BYTES]
 
     async def gauge(self) -> None:
         """Set the metrics that say which keys this process knows; also where none is in use."""

@@ -1,10 +1,14 @@
 """Identity documents: typed in many ways, found as one; what their numbers say of their bearers."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stdnum.iso7064 import mod_11_2
 
 from services.registry.domain.documents import Document, DocumentType
 from services.registry.domain.errors import BadDocument
@@ -77,6 +81,17 @@ def test_numbers_that_cannot_be_are_refused_by_rule_and_not_repeated(
         Document.of(kind, number)
     assert refused.value.detail.startswith(f"id_document.number: {kind} has ")
     assert len(number) < len("E123") or number not in refused.value.detail
+
+
+@given(st.dates(date(1900, 1, 1), date(2099, 12, 31)), st.integers(0, 999))
+def test_a_check_digit_is_what_iso_7064_says(born: date, order: int) -> None:
+    number = f"{410100 + order}{born:%Y%m%d}{order:03d}"
+    for digit in "0123456789X":
+        if mod_11_2.is_valid(number + digit):
+            assert Document.of("cn_ric", number + digit).number == number + digit
+        else:
+            with pytest.raises(BadDocument):
+                Document.of("cn_ric", number + digit)
 
 
 def test_a_number_says_when_its_bearer_was_born_and_the_sex() -> None:

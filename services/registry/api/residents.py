@@ -109,7 +109,7 @@ def _draft(ordinal: int, row: Stated) -> Draft:
 
 
 def _given(row: Stated | AddressIn, *names: str) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names if getattr(row, name) is not UNSET}
+    return {name: value for name in names if (value := getattr(row, name)) is not UNSET}
 
 
 class AddressOut(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -78,7 +78,7 @@ def join(absorbed: Resident, kept: Resident, now: datetime) -> tuple[Resident, R
     for theirs in absorbed.needs:
         ours[theirs.code] = _union(ours.get(theirs.code), theirs, now)
     needs = tuple(sorted(ours.values(), key=lambda need: need.code))
-    return replace(absorbed, alive=False, merged_into=kept.id), replace(kept, needs=needs)
+    return absorbed.but(alive=False, merged_into=kept.id), kept.but(needs=needs)
 
 
 def gains(before: Resident, after: Resident) -> tuple[Gain, ...]:
@@ -98,8 +98,8 @@ def part(absorbed: Resident, kept: Resident, merge: Merge) -> tuple[Resident, Re
             if gain.was:
                 needs[gain.was.code] = gain.was
     return (
-        replace(absorbed, alive=merge.alive, merged_into=None),
-        replace(kept, needs=tuple(sorted(needs.values(), key=lambda need: need.code))),
+        absorbed.but(alive=merge.alive, merged_into=None),
+        kept.but(needs=tuple(sorted(needs.values(), key=lambda need: need.code))),
     )
 
 

@@ -1,11 +1,16 @@
 """Residents: who they are, how a row that was sent in finds its person."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, Self
 from unicodedata import normalize
 from uuid import UUID, uuid4, uuid5
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.registry.domain.answers import RowAnswer
 from services.registry.domain.areas import is_unassigned, place
@@ -19,8 +24,7 @@ HOUSEHOLDS = UUID("6f1d8a52-5a0e-5c55-9f43-2f6a1f5d7c10")
 """Namespace of household ids: one door, one household."""
 
 
-@dataclass(frozen=True, slots=True)
-class NeedSpan:
+class NeedSpan(Struct, frozen=True):
     """A need and when it holds; no bound means always."""
 
     code: Need
@@ -34,8 +38,7 @@ class NeedSpan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Resident:
+class Resident(Struct, frozen=True):
     """One person on the roll. Belongs to the community where they live (R5)."""
 
     id: UUID
@@ -64,6 +67,10 @@ class Resident:
     merged_into: UUID | None = None
     """The record of the same person that was kept instead of this one."""
 
+    def but(self, **changes: Any) -> Self:  # noqa: ANN401 - fields of ours
+        """Say the same of them, but for some fields."""
+        return replace(self, **changes)
+
     @property
     def household(self) -> UUID:
         """The household: everybody behind the same door (户).
@@ -71,11 +78,9 @@ class Resident:
         Whoever has no door on file, or none in a known community (R5), is a household of their own:
         nobody knows with whom they live, and strangers would share a tube (R7).
         """
-        door = _folded(self.door)
-        if not door or is_unassigned(self.community):
+        if is_unassigned(self.community):
             return self.id
-        behind = (self.community, _folded(self.building), _folded(self.unit), door)
-        return uuid5(HOUSEHOLDS, "\x1f".join(behind))
+        return _behind(self.community, self.building, self.unit, self.door) or self.id
 
     def age(self, today: date) -> int | None:
         """Age in completed years."""
@@ -86,6 +91,8 @@ class Resident:
 
     def needs_now(self, now: datetime) -> tuple[Need, ...]:
         """List the needs that hold, sorted, so that equal sets are equal rows."""
+        if not self.needs:
+            return ()
         return tuple(sorted({need.code for need in self.needs if need.holds(now)}))
 
     def judged(self, now: datetime) -> Self:
@@ -96,7 +103,10 @@ class Resident:
             for moment in (need.since, need.until)
             if moment is not None and moment > now
         ]
-        return replace(self, held=self.needs_now(now), turns_at=min(turns, default=None))
+        held, turns_at = self.needs_now(now), min(turns, default=None)
+        if (held, turns_at) == (self.held, self.turns_at):
+            return self
+        return self.but(held=held, turns_at=turns_at)
 
     @property
     def doubts(self) -> list[str]:
@@ -107,8 +117,13 @@ class Resident:
         """
         if self.document is None:
             return []
-        said = ((name, getattr(self.document, name), getattr(self, name)) for name in IN_NUMBERS)
-        return [name for name, number, stated in said if number and stated and number != stated]
+        return [
+            name
+            for name in IN_NUMBERS
+            if (stated := getattr(self, name))
+            and (number := getattr(self.document, name))
+            and number != stated
+        ]
 
     @property
     def on_the_roll(self) -> tuple[object, ...]:
@@ -118,6 +133,14 @@ class Resident:
     def differences(self, other: "Resident") -> list[str]:
         """Name the fields in which another record of the same person differs."""
         return [name for name in COMPARED if getattr(self, name) != getattr(other, name)]
+
+
+@lru_cache(maxsize=1000)
+def _behind(community: str, building: str, unit: str, door: str) -> UUID | None:
+    """Name the household behind a door, if it is one. Those who live together come together."""
+    if not (door := _folded(door)):
+        return None
+    return uuid5(HOUSEHOLDS, "\x1f".join((community, _folded(building), _folded(unit), door)))
 
 
 def _folded(part: str) -> str:
@@ -147,8 +170,11 @@ IN_NUMBERS = ("birth_date", "sex")
 """Fields that an identity number may contain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+_BYTES = attrgetter("bytes")
+"""Ids in the order that PostgreSQL has them in, without a comparison in Python."""
+
+
+class Draft(Struct, frozen=True):
     """A resident as sent in: what was stated, and nothing about what was not.
 
     `stated` holds fields of `Resident`; fields that are left out keep their value on file.
@@ -202,6 +228,8 @@ class Register:
 
     def __init__(self, on_file: Iterable[Resident], desk: Desk) -> None:
         self._desk = desk
+        # The same few communities come again and again.
+        self._time, self._covers = cache(desk.time), cache(desk.covers)
         self._by_id = {resident.id: resident for resident in on_file}
         self._by_document = {r.document: r.id for r in self._by_id.values() if r.document}
         self._before = dict(self._by_id)
@@ -212,13 +240,15 @@ class Register:
     @property
     def added(self) -> list[Resident]:
         """Residents who were not on file, in order of their ids."""
-        return [self._by_id[i] for i in sorted(self._touched) if i not in self._before]
+        new = self._touched - self._before.keys()
+        return [self._by_id[i] for i in sorted(new, key=_BYTES)]
 
     @property
     def changed(self) -> list[tuple[Resident, Resident]]:
         """Residents who changed, before and after, in order of their ids."""
         return [
-            (self._before[i], self._by_id[i]) for i in sorted(self._touched & self._before.keys())
+            (self._before[i], self._by_id[i])
+            for i in sorted(self._touched & self._before.keys(), key=_BYTES)
         ]
 
     def enter(self, draft: Draft) -> RowAnswer:
@@ -275,7 +305,7 @@ class Register:
         return RowAnswer(draft.ordinal, "accepted", resident.id, doubts=resident.doubts)
 
     def _change(self, draft: Draft, stated: Mapping[str, Any], known: Resident) -> RowAnswer:
-        changed = replace(known, **stated)
+        changed = _with(known, stated)
         # Whoever leaves may be sent by the office they leave as well as by the one they come to.
         self._must_cover(known.community, changed.community)
         fields = known.differences(changed)
@@ -283,23 +313,30 @@ class Register:
             return RowAnswer(draft.ordinal, "duplicate", known.id, doubts=known.doubts)
         if "community" in fields:
             since = stated.get("since") or self._desk.moved_at(known, changed.community)
-            changed = replace(changed, since=since, noted_at=self._desk.noted_at)
+            changed = changed.but(since=since, noted_at=self._desk.noted_at)
             self.left.append(known)
         else:
-            changed = replace(changed, since=known.since)
+            changed = changed.but(since=known.since)
         self._keep(changed)
         return RowAnswer(draft.ordinal, "accepted", known.id, changed=fields, doubts=changed.doubts)
 
     def _must_cover(self, *communities: str) -> None:
-        if not any(self._desk.covers(community) for community in communities):
+        if not any(map(self._covers, communities)):
             raise Forbidden("address.community_code: outside the sender's areas")
 
     def _keep(self, resident: Resident) -> None:
-        resident = resident.judged(self._desk.time(resident.community))
+        resident = resident.judged(self._time(resident.community))
         self._by_id[resident.id] = resident
         if resident.document:
             self._by_document[resident.document] = resident.id
         self._touched.add(resident.id)
+
+
+def _with(known: Resident, stated: Mapping[str, Any]) -> Resident:
+    """Say of somebody what was stated; what is on file already makes no new record."""
+    if all(getattr(known, name) == value for name, value in stated.items()):
+        return known
+    return known.but(**stated)
 
 
 def _completed(stated: Mapping[str, Any], known: Resident | None = None) -> Mapping[str, Any]:
@@ -310,8 +347,8 @@ def _completed(stated: Mapping[str, Any], known: Resident | None = None) -> Mapp
     told = {
         name: value
         for name in IN_NUMBERS
-        if (value := getattr(document, name)) is not None
-        and name not in stated
+        if name not in stated
         and (known is None or getattr(known, name) is None)
+        and (value := getattr(document, name)) is not None
     }
-    return {**stated, **told}
+    return {**stated, **told} if told else stated

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from services.registry.domain.rounds import Round
+from services.registry.store import plans
 from shared.contracts.cells import SLOT_SECONDS
 from shared.database import Transaction
 
@@ -155,17 +156,6 @@ _WRITTEN = (
 )  # fmt: skip
 _COLUMNS = ", ".join(_WRITTEN)
 
-# One look-up a person and fact by index, whatever the planner makes of tables that were empty when
-# it last looked: it would keep all hands of a round in memory and go through them for everybody.
-# That leaves it one plan, so it is made once a connection.
-_BY_INDEX = (
-    "".join(
-        f"SET LOCAL enable_{way} = off;"
-        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "material", "memoize")
-    )
-    + "SET LOCAL plan_cache_mode = force_generic_plan"
-)
-
 _SETTLE = f"""
 WITH {_FEW}, {_STANDING}
 INSERT INTO roll_state AS st (round, resident, rev, {_COLUMNS})
@@ -188,7 +178,7 @@ async def settle(tx: Transaction, where: Round, residents: Sequence[UUID]) -> li
 
     The caller holds the residents' row locks. A row without `was_class` had no state row before.
     """
-    await tx.do(_BY_INDEX)
+    await plans.by_index(tx)
     return await tx.rows(_SETTLE, where.id, where.offices, where.frozen_at, list(set(residents)))
 
 

@@ -1,7 +1,6 @@
 """Residents, as rows. Whoever changes a resident, or their account, locks their row first."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,6 +9,7 @@ import asyncpg
 
 from services.registry.domain.documents import Document
 from services.registry.domain.residents import NeedSpan, Resident
+from services.registry.store import plans
 from services.registry.vault import Vault
 from shared.database import Transaction
 
@@ -74,6 +74,7 @@ async def load_for_change(
 
     With records that were absorbed come those that were kept instead.
     """
+    await plans.by_index(tx)
     by_index: Documents = {(doc.type, vault.index(doc)): doc for doc in documents}
     types, indexes = zip(*by_index, strict=True) if by_index else ((), ())
     found = await tx.rows(
@@ -110,7 +111,7 @@ async def as_once_filed(tx: Transaction, loaded: Sequence[Resident]) -> list[Res
         absorbed,
     )
     alive: dict[UUID, bool] = dict(map(tuple, rows))
-    return [replace(r, alive=alive.get(r.id, r.alive)) for r in loaded]
+    return [r.but(alive=alive.get(r.id, r.alive)) for r in loaded]
 
 
 async def find(tx: Transaction, vault: Vault, ids: Iterable[UUID]) -> list[Resident]:
