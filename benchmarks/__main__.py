@@ -41,6 +41,7 @@ BENCHMARKS = (
         quick="--residents 100000 --rates 1000 5000 --seconds 5 --results 60000",
         broker=True,
     ),
+    Benchmark("residents", quick="--residents 60000 --step 30000 --rows 10000 --turns 1"),
 )
 
 

@@ -14,14 +14,12 @@ raw COPY     the new ones as they were stored, into a table with as many people 
 
 import argparse
 import asyncio
-import json
 import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -30,9 +28,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
 from benchmarks.alone import alone, spent
 from benchmarks.bulk import COPY
 from benchmarks.ground import MEGABYTE, PROFILED, TUNED, Ground, cpu
+from benchmarks.report import Figure
 from benchmarks.wire import Lines, request
 from deploy.local import areas
 from deploy.local.population import Population, Row
@@ -143,7 +143,7 @@ class Step:
         return self.rows / self.told["seconds"]
 
 
-async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> list[Row]:
+async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> None:
     """Load, let the ways take turns, and tell."""
     async with ground.api("registry") as registry:
         await registry.put("/v1/areas:batch", areas.under(options.prefix))
@@ -190,7 +190,7 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
         out.print(compared(runs))
     if options.statements:
         out.print(await costs(ground))
-    return [*_figures_of(runs, options), *_figures_of_growth(steps)]
+    report.write(options.json, figures(runs, steps))
 
 
 def _per_row(told: Spent, rows: int) -> Spent:
@@ -231,29 +231,23 @@ async def costs(ground: Ground) -> Table:
     return table
 
 
-def _figures_of(runs: dict[str, list[Spent]], options: argparse.Namespace) -> Iterator[Row]:
+def figures(runs: dict[str, list[Spent]], steps: Sequence[Step]) -> Iterator[Figure]:
+    """Say what each way and each step of the load came to."""
+    there = sum(step.rows for step in steps)
     for way, own in runs.items():
-        every = [run["rate"] for run in own]
-        api, postgres = (median(run[name] for run in own) for name in ("api", "postgres"))
-        yield _figure(
-            f"residents, {way}, {options.residents:,} there", median(every), min(every), max(every),
-            f"CPU a row: client {api:.1f} µs, PostgreSQL {postgres:.1f} µs",
-        )  # fmt: skip
-
-
-def _figures_of_growth(steps: Sequence[Step]) -> Iterator[Row]:
+        if way != COPY:
+            api, postgres = (median(run[name] for run in own) for name in ("api", "postgres"))
+            yield Figure.of(
+                "10", f"residents, {way}, {there:,} there", "rows/s", [run["rate"] for run in own],
+                f"CPU a row: client {api:.0f} µs, PostgreSQL {postgres:.0f} µs",
+            )  # fmt: skip
+    if runs:
+        shares = [new["rate"] / raw["rate"] for new, raw in zip(runs[NEW], runs[COPY], strict=True)]
+        yield Figure.of("10", "new residents against raw COPY, by rate", "x", shares)
     for step in steps:
-        yield _figure(
-            f"residents, first load, {step.there:,} there", step.rate, None, None,
-            f"API {step.memory:.0f} MB, database {step.size:.2f} GB afterwards",
-        )  # fmt: skip
-
-
-def _figure(what: str, value: float, low: float | None, high: float | None, note: str) -> Row:
-    return {
-        "show": "10", "what": what, "value": value, "unit": "rows/s", "low": low, "high": high,
-        "note": note,
-    }  # fmt: skip
+        note = f"API {step.memory:.0f} MB, database {step.size:.1f} GB afterwards"
+        what = f"residents, first load from {step.there:,} on"
+        yield Figure("10", what, step.rate, "rows/s", note=note)
 
 
 def main() -> None:
@@ -267,13 +261,11 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=2, help="batches under way")
     parser.add_argument("--prefix", default="4101", help="code of the area they live in")
     parser.add_argument("--statements", action="store_true", help="tell what PostgreSQL did")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    report.add_option(parser)
     options = parser.parse_args()
     tuned = TUNED | (PROFILED if options.statements else {})
     with alone(tuned=tuned) as ground:
-        figures = uvloop.run(measure(options, ground, Console(width=120, highlight=False)))
-    if options.json:
-        options.json.write_text(json.dumps(figures, ensure_ascii=False, indent=1))
+        uvloop.run(measure(options, ground, Console(width=120, highlight=False)))
 
 
 if __name__ == "__main__":
