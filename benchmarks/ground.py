@@ -120,6 +120,13 @@ class Ground:
 
     async def open_round(self, *, district: str = DISTRICT) -> str:
         """Open a round over a district."""
+        round_id = await self.draft_round(district=district)
+        async with self.api("registry") as registry:
+            await registry.post(f"/v1/rounds/{round_id}:open")
+        return round_id
+
+    async def draft_round(self, *, district: str = DISTRICT) -> str:
+        """Make a round over a district, not open yet."""
         now = datetime.now(UTC)
         made = {
             "id": str(_uuid(self.rng)),
@@ -132,7 +139,6 @@ class Ground:
         }
         async with self.api("registry") as registry:
             await registry.post("/v1/rounds", made)
-            await registry.post(f"/v1/rounds/{made['id']}:open")
         return str(made["id"])
 
     def rows(self, round_id: str, people: Sequence[UUID]) -> list[dict[str, Any]]:

@@ -159,7 +159,7 @@ class Consumer:
         waiting: what could not be taken is missed by position, and the sweep brings it.
         """
         well = True
-        for group in _together(fetched):
+        for group in _together(fetched, self.topics):
             try:
                 await self.take(group)
             except TransientError as error:
@@ -523,9 +523,12 @@ class Consumer:
 
 
 def _together(
-    fetched: Mapping[Partition, Sequence[Record]],
+    fetched: Mapping[Partition, Sequence[Record]], topics: Sequence[str]
 ) -> Iterator[dict[Partition, Sequence[Record]]]:
     """Group what was fetched into transactions: only what is all of one type, and not too much.
+
+    Topics come in the order in which we follow them: told first that a round is open, we make each
+    of its people and their visit once, and do not go over all of them again.
 
     On the hot path every partition brings changes of the roll; one transaction for all of them
     costs hardly more than one for each. What is of several types stays for itself: its order
@@ -533,7 +536,9 @@ def _together(
     """
     group: dict[Partition, Sequence[Record]] = {}
     of, size = "", 0
-    for partition, records in sorted(fetched.items()):
+    for partition, records in sorted(
+        fetched.items(), key=lambda each: (topics.index(each[0][0]), each[0][1])
+    ):
         if not records:
             continue
         types = {record.type for record in records}

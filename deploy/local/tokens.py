@@ -158,12 +158,12 @@ def development_token(
                 f"an area is a statistics code or its beginning, 2-12 digits: {area!r}"
             )
     claims = {name: value for name, value in (("team", team), ("site", site)) if value}
-    return _issuer().sign(sub=sub, roles=roles, areas=areas, ttl=ttl, claims=claims)
+    return _issuer(state_folder()).sign(sub=sub, roles=roles, areas=areas, ttl=ttl, claims=claims)
 
 
 @cache
-def _issuer() -> Issuer:
-    return development_issuer()
+def _issuer(folder: Path) -> Issuer:
+    return development_issuer(folder)
 
 
 def _new_key() -> bytes:
