@@ -8,18 +8,31 @@ import asyncpg
 from services.registry.domain.batch import Known, Submission
 from shared.database import Transaction
 
+_SUBMISSION = ["id", "kind", "digest", "round"]
+
 
 async def claim(tx: Transaction, wanted: Sequence[Submission]) -> set[UUID]:
     """Claim ids for what is new; answer those that were free. Taken in order of the ids."""
     if not wanted:
         return set()
-    ids = {wish[0] for wish in wanted}
+    in_order = sorted(wanted, key=lambda wish: wish[0].int)
+    ids = {wish[0] for wish in in_order}
+    try:
+        # Nearly always all are free: a third of the work of asking for each.
+        async with tx.savepoint():
+            await tx.copy_in("submission", _SUBMISSION, in_order)
+    except asyncpg.UniqueViolationError:
+        return ids - await _claim_each(tx, in_order)
+    return ids
+
+
+async def _claim_each(tx: Transaction, in_order: Sequence[Submission]) -> set[UUID]:
+    """Claim what is free; answer what is taken."""
     await tx.do(
         "CREATE TEMP TABLE IF NOT EXISTS claimed"
         " (id uuid, kind char(1), digest bigint, round uuid) ON COMMIT DELETE ROWS"
     )
-    await tx.copy_in("claimed", ["id", "kind", "digest", "round"], wanted)
-    # Told are those that were taken: nearly always none, of thousands.
+    await tx.copy_in("claimed", _SUBMISSION, in_order)
     taken = await tx.rows(
         "WITH asked AS (DELETE FROM claimed RETURNING *), free AS ("
         "   INSERT INTO submission (id, kind, digest, round)"
@@ -27,7 +40,7 @@ async def claim(tx: Transaction, wanted: Sequence[Submission]) -> set[UUID]:
         "   ON CONFLICT DO NOTHING RETURNING id)"
         " SELECT id FROM asked WHERE id NOT IN (SELECT id FROM free)"
     )
-    return ids - {row["id"] for row in taken}
+    return {row["id"] for row in taken}
 
 
 async def known(tx: Transaction, ids: Iterable[UUID]) -> Known:
