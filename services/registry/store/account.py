@@ -22,7 +22,7 @@ from shared.database import Transaction
 CHUNK = 1000
 """State rows read at a time where a round's are read one after the other."""
 
-# Materialised step by step, so that each rule is evaluated once a person.
+# OFFSET 0 keeps the planner from merging the steps, so that each rule is evaluated once a person.
 # $1 round, $2 its offices, $3 when its membership was frozen, NULL while it is open. Expects the
 # relation `person`: resident, present, since, noted_at, lived_in, needs, alive, and the facts
 # sample_id, sampled_at, channel, site, result, reason, hand_kind, hand_due, hand_revision,
@@ -33,7 +33,7 @@ CHUNK = 1000
 # each other in the order in which they were put on file: each holds from its `since` until the
 # first `since` of those noted later.
 _STANDING = """
-placed AS MATERIALIZED (
+placed AS (
     SELECT person.*,
         lived_in <> '' AND left(lived_in, 9) = ANY ($2::text[]) AS lives_here,
         CASE
@@ -58,8 +58,8 @@ placed AS MATERIALIZED (
                     AND (until IS NULL OR (until > sampled_at AND until > since))
                 ORDER BY since LIMIT 1)
         END AS sampled_in
-    FROM person
-), classed AS MATERIALIZED (
+    FROM person OFFSET 0
+), classed AS (
     SELECT *,
         CASE
             WHEN sampled_in IS NOT NULL THEN 'sampled'
@@ -69,7 +69,7 @@ placed AS MATERIALIZED (
             WHEN hand_kind IS NOT NULL THEN 'in_hand'
             ELSE 'unaccounted'
         END AS class
-    FROM placed
+    FROM placed OFFSET 0
 ), standing AS (
     SELECT resident, has_row, class, needs, alive, lived_in,
         CASE
