@@ -42,6 +42,7 @@ BENCHMARKS = (
         broker=True,
     ),
     Benchmark("residents", quick="--residents 60000 --step 30000 --rows 10000 --turns 1"),
+    Benchmark("reads", quick="--residents 20000 100000 --turns 1 --reads 100 --seconds 3"),
     Benchmark("opening", quick="--residents 20000 200000", broker=True),
 )
 

@@ -19,6 +19,7 @@ class Answer:
 
     status: int = 0
     retry_after: bytes = b""
+    etag: str = ""
     body: bytes = b""
 
 
@@ -70,9 +71,12 @@ class Line(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note the one header that matters."""
-        if name.lower() == b"retry-after":
-            self._answer.retry_after = value
+        """Note the headers that matter."""
+        match name.lower():
+            case b"retry-after":
+                self._answer.retry_after = value
+            case b"etag":
+                self._answer.etag = value.decode()
 
     def on_body(self, body: bytes) -> None:
         """Collect the body."""
