@@ -13,6 +13,7 @@ import random
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -47,6 +48,14 @@ class Refused(CallError):
 
 class Unreachable(CallError):
     """No useful answer within the patience."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answered. `repeated`: the request may have arrived before, unanswered."""
+
+    content: bytes
+    repeated: bool
 
 
 class Api:
@@ -102,12 +111,25 @@ class Api:
     ) -> Any:  # noqa: ANN401 - JSON
         """Call until there is an answer. Raises `Refused` or `Unreachable`."""
         content = None if body is None else msgspec.json.encode(body)
+        reply = await self.exchange(method, path, params=params, content=content)
+        return msgspec.json.decode(reply.content) if reply.content else None
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        content: bytes | None = None,
+    ) -> Reply:
+        """Send JSON as it is, and give the answer as it is. Raises `Refused` or `Unreachable`."""
         give_up = time.monotonic() + self._patience
-        attempt = 0
+        attempt, repeated = 0, False
         while True:
             answer, trouble = await self._attempt(method, path, params, content)
-            if answer is not None and answer.status_code not in LATER:
-                return _read(answer)
+            if isinstance(answer, httpx.Response) and answer.status_code not in LATER:
+                return Reply(_read(answer), repeated)
+            repeated = repeated or _may_have_arrived(answer)
             delay = _delay(attempt, answer)
             if time.monotonic() + delay > give_up:
                 raise Unreachable(f"{self.url}: {trouble}")
@@ -118,7 +140,7 @@ class Api:
 
     async def _attempt(
         self, method: str, path: str, params: Params | None, content: bytes | None
-    ) -> tuple[httpx.Response | None, str]:
+    ) -> tuple[httpx.Response | httpx.TransportError, str]:
         headers = {"Authorization": f"Bearer {self._token()}"}
         if content is not None:
             headers["Content-Type"] = "application/json"
@@ -127,7 +149,7 @@ class Api:
                 method, path, params=params, content=content, headers=headers
             )
         except httpx.TransportError as error:
-            return None, f"{type(error).__name__}: {error}".rstrip(": ")
+            return error, f"{type(error).__name__}: {error}".rstrip(": ")
         return answer, f"answered {answer.status_code}"
 
 
@@ -137,9 +159,15 @@ def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _read(answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
+def _may_have_arrived(answer: httpx.Response | httpx.TransportError) -> bool:
+    if isinstance(answer, httpx.Response):
+        return answer.status_code != httpx.codes.TOO_MANY_REQUESTS
+    return not isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout)
+
+
+def _read(answer: httpx.Response) -> bytes:
     if answer.is_success:
-        return msgspec.json.decode(answer.content) if answer.content else None
+        return answer.content
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
     except msgspec.MsgspecError:
@@ -147,11 +175,12 @@ def _read(answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
     raise Refused(answer.status_code, problem.type, problem.detail or problem.title)
 
 
-def _delay(attempt: int, answer: httpx.Response | None) -> float:
+def _delay(attempt: int, answer: httpx.Response | httpx.TransportError) -> float:
     """Seconds until the next attempt: what the service asked for, else growing, never in step."""
-    asked = _retry_after(answer.headers.get("Retry-After")) if answer is not None else None
-    if asked is not None:
-        return asked
+    if isinstance(answer, httpx.Response):
+        asked = _retry_after(answer.headers.get("Retry-After"))
+        if asked is not None:
+            return asked
     ceiling: float = min(LONGEST_DELAY, FIRST_DELAY * 2**attempt)
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
 

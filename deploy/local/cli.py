@@ -104,7 +104,11 @@ Rejects = Annotated[
     Path | None, typer.Option(dir_okay=False, help="list the rows that were not taken here (CSV)")
 ]
 Source = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, help="CSV or NDJSON, also .gz or .zst")
+    Path,
+    typer.Argument(exists=True, dir_okay=False, help="CSV or NDJSON, also .gz or .zst; Parquet"),
+]
+Afresh = Annotated[
+    bool, typer.Option("--afresh", help="send all, also what an import that broke off has sent")
 ]
 
 KeysFile = Annotated[
@@ -218,19 +222,14 @@ def import_residents(
     map_file: MapFile = None,
     rows: Rows = None,
     rejects: Rejects = None,
+    afresh: Afresh = False,
 ) -> None:
-    """Send residents; running it again is harmless."""
+    """Send residents; running it again is harmless, and goes on where it broke off."""
     from deploy.local import importing
 
+    order = importing.Order("residents", file, map_file, rejects=rejects, afresh=afresh)
     raise typer.Exit(
-        importing.residents(
-            file,
-            registry=_registry(registry),
-            mapping=map_file,
-            rows=rows,
-            rejects=rejects,
-            token=_given_token(),
-        )
+        importing.command(order, rows=rows, registry=_registry(registry), token=_given_token())
     )
 
 
@@ -246,21 +245,17 @@ def import_results(
     rows: Rows = None,
     only: Annotated[Kind | None, typer.Option(help="of a map that makes both, only these")] = None,
     rejects: Rejects = None,
+    afresh: Afresh = False,
 ) -> None:
-    """Send samples and results; running it again is harmless."""
+    """Send samples and results; running it again is harmless, and goes on where it broke off."""
     from deploy.local import importing
 
+    order = importing.Order(
+        "results", file, map_file, round_id,
+        only=only.value if only else None, rejects=rejects, afresh=afresh,
+    )  # fmt: skip
     raise typer.Exit(
-        importing.results(
-            file,
-            registry=_registry(registry),
-            mapping=map_file,
-            round_id=round_id,
-            rows=rows,
-            only=only.value if only else None,
-            rejects=rejects,
-            token=_given_token(),
-        )
+        importing.command(order, rows=rows, registry=_registry(registry), token=_given_token())
     )
 
 

@@ -6,7 +6,11 @@ LocalError
 ├── StackError        the stack cannot start, or cannot go on
 ├── KeysError         a file of keys cannot be changed as asked
 ├── NoStackError      no stack is known to run
-└── TokenError        a token cannot be made as asked
+├── TokenError        a token cannot be made as asked
+├── JournalError      an import cannot note how far it is
+├── MapError          a map is wrong or does not fit the file (mapping.py)
+├── FileError         a file of rows cannot be read (rows.py)
+└── CallError         a call to a service had no success (calls.py)
 """
 
 
@@ -36,3 +40,7 @@ class NoStackError(LocalError):
 
 class TokenError(LocalError):
     """A token cannot be made as asked."""
+
+
+class JournalError(LocalError):
+    """An import cannot note how far it is: another one is at it, or the folder cannot be used."""

@@ -1,52 +1,61 @@
 """`lastmetre import`: a file of residents or results into registry, over the HTTP API.
 
-Rows are read, mapped and sent in batches, several under way at once. Every row is answered for:
-accepted, duplicate, rejected with a reason, or not sent because registry could not be reached
-(R21). Ids come from the file or from its name and lines, so running it again is harmless (R19).
+Rows are read, mapped and sent in batches, several under way at once, while a thread makes the next.
+Every row is answered for: accepted, duplicate, rejected with a reason, or not sent because registry
+could not be reached (R21). Ids come from the file or from its name and lines, so running it again
+is harmless (R19). A journal says which batches are answered: an import that broke off goes on where
+it stopped, and its account is that of the whole file.
 """
 
 import asyncio
 import csv
+import io
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self, TextIO
+from typing import IO, Self
 
 import msgspec
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from deploy.local import areas
-from deploy.local.calls import Api, Refused, Unreachable
+from deploy.local.calls import Api, CallError, Refused
 from deploy.local.errors import LocalError
+from deploy.local.journal import Answered, Begun, Journal, fingerprint
 from deploy.local.mapping import (
     FileMap,
     Kind,
     MapError,
-    Place,
     RowMap,
-    UnmappableError,
+    Sheet,
     check_columns,
     load,
     plain,
 )
-from deploy.local.rows import FileError, Row, RowFile, RowRange, bare_name
-from deploy.local.tokens import development_token
+from deploy.local.rows import ALL_ROWS, Chunk, Cut, FileError, RowFile, RowRange, bare_name
+from deploy.local.tokens import development_token, state_folder
 
 ROUTES: dict[Kind, str] = {"residents": "/v1/residents:batch", "results": "/v1/results:batch"}
-ALL_ROWS = RowRange()
-BATCH = 2_000
+NEXT: dict[Kind, str] = {
+    "residents": "open a round, or lastmetre import results FILE --round ID",
+    "results": "lastmetre status",
+}
+"""What to do when all went well."""
+BATCH = 5_000
+"""Rows of a batch: what registry takes in at the least cost a row."""
 IN_FLIGHT = 3
+"""Batches under way: one is written down while one is read and one is answered."""
 
 WRONG_ORDER = 2
 """Exit code when nothing was imported because the file, the map or the rows make no sense."""
@@ -58,6 +67,8 @@ class Order:
 
     `only` leaves out the other half of a map that makes residents and results; `rejects` takes a
     CSV of the rows that were not taken: line, reason, detail, and no value of any row (R20).
+    `journals` is the folder where it is kept how far the import is; None: nowhere. `afresh` sends
+    everything, also what an import that broke off has sent.
     """
 
     kind: Kind
@@ -67,17 +78,33 @@ class Order:
     rows: RowRange = ALL_ROWS
     only: Kind | None = None
     rejects: Path | None = None
+    journals: Path | None = None
+    afresh: bool = False
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether to stop before the end, and why."""
+
+    reason: str | None = None
 
 
 @dataclass(slots=True)
 class Tally:
-    """The account of one kind of row; `stopped_by` says why it ended before the file did."""
+    """The account of one kind of row; `stopped_by` says why it ended before the file did.
+
+    `before` are the rows that were answered before this process began, `again` duplicates that were
+    sent twice because the first answer was lost, `seconds` how long this process took.
+    """
 
     kind: Kind
     rows: int = 0
     accepted: int = 0
     duplicate: int = 0
     rejected: int = 0
+    before: int = 0
+    again: int = 0
+    seconds: float = 0.0
     stopped_by: str | None = None
     reasons: dict[str, int] = field(default_factory=dict)
 
@@ -91,6 +118,15 @@ class Tally:
         """Whether every row was taken, now or before."""
         return not self.rejected and not self.lost and self.stopped_by is None
 
+    def add(self, answer: Answered) -> None:
+        """Count a batch that is answered."""
+        self.accepted += answer.accepted
+        self.duplicate += answer.duplicate
+        self.rejected += len(answer.rejects)
+        self.again += answer.again
+        for _, reason, _ in answer.rejects:
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
     def __str__(self) -> str:
         parts = (
             f"{self.accepted:,} accepted + {self.duplicate:,} duplicate"
@@ -100,92 +136,148 @@ class Tally:
         return f"{self.kind}: {parts}{lost} = {self.rows:,} rows"
 
 
-def residents(
-    file: Path,
-    *,
-    registry: str,
-    mapping: Path | None = None,
-    rows: str | None = None,
-    rejects: Path | None = None,
-    token: str | None = None,
-) -> int:
-    """Import residents and say how it went; gives the exit code. See `results`."""
-    return _command(Order("residents", file, mapping, rejects=rejects), rows, registry, token)
+def command(order: Order, *, rows: str | None, registry: str, token: str | None) -> int:
+    """Import and say how it went; gives the exit code.
 
-
-def results(
-    file: Path,
-    *,
-    registry: str,
-    mapping: Path | None = None,
-    round_id: str | None = None,
-    rows: str | None = None,
-    only: Kind | None = None,
-    rejects: Path | None = None,
-    token: str | None = None,
-) -> int:
-    """Import results, and the residents that the map makes of their rows; gives the exit code.
-
-    `rows` is `A:B`, counted from 1, both included; `token` None is a development token.
+    `rows` is `A:B`, counted from 1, both included; `token` None is a development token. The first
+    Ctrl-C lets the batches under way be answered, the second leaves at once.
     """
-    order = Order("results", file, mapping, round_id, only=only, rejects=rejects)
-    return _command(order, rows, registry, token)
-
-
-def _command(order: Order, rows: str | None, registry: str, token: str | None) -> int:
     console = Console()
     try:
         if rows is not None:
             order = replace(order, rows=RowRange.parse(rows))
+        order = replace(order, journals=state_folder() / "imports")
         tallies = asyncio.run(_import(order, registry, token or development_token(["system"])))
     except (LocalError, ValueError) as error:
         _say(console, str(error), style="red")
         return WRONG_ORDER
+    except asyncio.CancelledError:
+        _say(console, "stopped at once; the same command goes on where this one stopped")
+        return 1
     return report(tallies, order, console)
 
 
 async def _import(order: Order, registry: str, token: str) -> list[Tally]:
     console = Console(stderr=True)
     waiting = partial(_say, console, style="yellow")
+    stop = Stop()
     async with Api(registry, lambda: token, waiting=waiting) as api:
-        return await import_file(order, api, console)
+        with _interruptible(stop, console):
+            return await import_file(order, api, console, stop)
 
 
-async def import_file(order: Order, api: Api, console: Console) -> list[Tally]:
+@contextmanager
+def _interruptible(stop: Stop, console: Console) -> Iterator[None]:
+    loop, here = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupt(number: signal.Signals) -> None:
+        if stop.reason is not None and here is not None:
+            here.cancel()
+            return
+        stop.reason = f"by {number.name}"
+        _say(console, "stopping; waiting for answers to what is under way (again: at once)")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, interrupt, number)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def import_file(
+    order: Order, api: Api, console: Console, stop: Stop | None = None
+) -> list[Tally]:
     """Import the file, kind by kind, residents first.
 
-    Raises `MapError`, `FileError`, or `CallError` when not even the areas arrive. Stops at the
-    first kind that was not wholly answered: results of people who never arrived would only be
-    rejected.
+    Raises `MapError`, `FileError`, `JournalError`, or `CallError` when not even the areas arrive.
+    Ends with the first kind that was not wholly answered: results of people who never arrived would
+    only be rejected.
     """
     source = RowFile(order.file)
     plans = _plans(order, source)
     tallies: list[Tally] = []
     with ExitStack() as stack:
-        rejects = stack.enter_context(Rejects.into(order.rejects))
+        journal = await _journal(order, api, console)
+        if journal is not None:
+            stack.enter_context(journal)
+        rejects = stack.enter_context(Rejects.into(order.rejects, journal))
+        if journal is not None:
+            journal.begin(Begun(order.file.name, _named(order.rejects)))
         for kind, row_map in plans:
             for prefix in row_map.spreads() if row_map else ():
                 await api.put("/v1/areas:batch", areas.under(prefix))
-            run = _Run(order, source, kind, row_map, rejects=rejects)
+            run = _Run(
+                order, source, kind, row_map,
+                rejects=rejects, journal=journal, stop=stop or Stop(),
+            )  # fmt: skip
             tallies.append(await run.through(api, console))
             if tallies[-1].stopped_by is not None:
-                break
+                return tallies
+        if journal is not None:
+            journal.finish()
     return tallies
+
+
+async def _journal(order: Order, api: Api, console: Console) -> Journal | None:
+    """Open the journal of this import, if one can be kept."""
+    if order.journals is None:
+        return None
+    try:
+        heads = (await api.get("/v1/outbox/heads"))["heads"]
+    except Refused as error:
+        _say(
+            console,
+            f"registry does not tell this token whose database it is ({error}): should this break"
+            " off, it begins from the start",
+        )
+        return None
+    lives = sorted({head["incarnation"] for head in heads})
+    made_by = order.map_file.read_text(encoding="utf-8") if order.map_file else None
+    name = await asyncio.to_thread(
+        fingerprint, order.file, order.kind, order.only, made_by, lives,
+        round=order.round_id, rows=[order.rows.first, order.rows.last], batch=BATCH,
+    )  # fmt: skip
+    journal = Journal(order.journals / f"{name}.journal", afresh=order.afresh)
+    if journal.resumed:
+        done = sum(each.rows for each in journal.answered.values())
+        _say(
+            console,
+            f"going on where an import of this file broke off: {done:,} rows are answered"
+            f" ({journal.path}; --afresh sends them again)",
+        )
+    return journal
 
 
 def report(tallies: Sequence[Tally], order: Order, console: Console) -> int:
     """Say how it went and what to do next; the exit code: 1 if any row was rejected or lost."""
     for tally in tallies:
         _say(console, str(tally))
+        now = tally.rows - tally.lost - tally.before
+        if tally.seconds and now:
+            _say(console, f"  {now:,} in {tally.seconds:,.1f} s: {now / tally.seconds:,.0f} rows/s")
+        if tally.before:
+            _say(console, f"  {tally.before:,} were answered before, and not sent again")
+        if tally.again:
+            _say(
+                console,
+                f"  {tally.again:,} of the duplicates were sent twice, for the first answer was"
+                " lost: they were accepted then, unless they were known before",
+            )
         for reason, count in sorted(tally.reasons.items(), key=lambda item: -item[1]):
             _say(console, f"  {count:,} times {reason}")
         if tally.stopped_by is not None:
             _say(console, f"stopped: {tally.stopped_by}")
-            _say(console, "Run the same command again: what was accepted is a duplicate then.")
+            _say(console, "Run the same command again: it goes on, and counts nothing twice.")
         if tally.rejected:
             where = f"listed in {order.rejects}" if order.rejects else "list them with --rejects"
             _say(console, f"Rejected rows: {where}; mend them and run the same command again.")
-    return 0 if all(tally.clean for tally in tallies) else 1
+    if not all(tally.clean for tally in tallies):
+        return 1
+    _say(console, f"next     {NEXT[tallies[-1].kind]}")
+    return 0
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
@@ -224,19 +316,41 @@ def _gives_round(row_map: RowMap) -> bool:
     return any(rule.field == "round_id" for rule in row_map.rules)
 
 
-class Rejects:
-    """The file of rejected rows, or nowhere."""
+def _named(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
 
-    def __init__(self, file: TextIO | None) -> None:
+
+class Rejects:
+    """The file of rejected rows, or nowhere.
+
+    Where the last run of a journal listed them in the same file, that is continued after the last
+    batch that was answered; else it is written anew, with what the journal knows.
+    """
+
+    def __init__(self, file: IO[bytes] | None) -> None:
         self._file = file
-        self._rows = csv.writer(file, lineterminator="\n") if file else None
-        if self._rows:
-            self._rows.writerow(("kind", "line", "reason", "detail"))
 
     @classmethod
-    def into(cls, path: Path | None) -> "Rejects":
-        """Open the file anew."""
-        return cls(path.open("w", encoding="utf-8", newline="") if path else None)
+    def into(cls, path: Path | None, journal: Journal | None = None) -> "Rejects":
+        """Open the file. Raises `FileError`."""
+        if path is None:
+            return cls(None)
+        last = journal.runs[-1].rejects if journal is not None and journal.runs else None
+        try:
+            if journal is not None and last == _named(path) and path.exists():
+                file = path.open("r+b")
+                if journal.listed and file.seek(0, 2) >= journal.listed:
+                    file.truncate(journal.listed)
+                    file.seek(journal.listed)
+                    return cls(file)
+                file.close()
+            rejects = cls(path.open("wb"))
+        except OSError as error:
+            raise FileError(f"{path}: {error.strerror}") from error
+        rejects.write([("kind", "line", "reason", "detail")])
+        for answer in journal.answered.values() if journal is not None else ():
+            rejects.add(answer.kind, answer.rejects)
+        return rejects
 
     def __enter__(self) -> Self:
         return self
@@ -245,10 +359,19 @@ class Rejects:
         if self._file:
             self._file.close()
 
-    def add(self, kind: Kind, line: int, reason: str, detail: str) -> None:
-        """Note one row."""
-        if self._rows:
-            self._rows.writerow((kind, line, reason, detail))
+    def add(self, kind: str, rejects: Sequence[tuple[int, str, str]]) -> int:
+        """Note rows; give the bytes of the file so far, which are on their way to the disk."""
+        return self.write([(kind, *each) for each in rejects])
+
+    def write(self, rows: Sequence[Sequence[object]]) -> int:
+        """Write lines."""
+        if self._file is None:
+            return 0
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._file.write(text.getvalue().encode())
+        self._file.flush()
+        return self._file.tell()
 
 
 class _Reason(msgspec.Struct):
@@ -257,16 +380,38 @@ class _Reason(msgspec.Struct):
 
 
 class _RowAnswer(msgspec.Struct):
-    status: Literal["accepted", "duplicate", "rejected"]
+    status: str
     reason: _Reason | None = None
 
 
-class _BatchAnswer(msgspec.Struct):
+class _Totals(msgspec.Struct):
+    """What is read of an answer first."""
+
+    accepted: int
+    duplicate: int
+    rejected: int
+
+
+class _Rows(msgspec.Struct):
+    """What is read of it only when something was rejected."""
+
     rows: list[_RowAnswer]
 
 
-Batch = list[tuple[int, dict[str, Any]]]
-"""Rows as they are sent, each with its line."""
+_totals = msgspec.json.Decoder(_Totals)
+_rows = msgspec.json.Decoder(_Rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows on their way: `lines` are those in the body, `rejects` those that never go out."""
+
+    number: int
+    rows: int
+    at: int
+    lines: Sequence[int]
+    body: bytes
+    rejects: Sequence[tuple[int, str, str]]
 
 
 class _Run:
@@ -280,100 +425,155 @@ class _Run:
         row_map: RowMap | None,
         *,
         rejects: Rejects,
+        journal: Journal | None,
+        stop: Stop,
     ) -> None:
         self.order = order
         self.source = source
         self.kind = kind
         self.row_map = row_map
         self.rejects = rejects
+        self.journal = journal
+        self.stop = stop
         self.tally = Tally(kind)
         self.bare_name = bare_name(order.file)
 
     async def through(self, api: Api, console: Console) -> Tally:
-        """Send everything, showing how far it is."""
-        size = self.source.path.stat().st_size
-        with _progress(console) as progress:
-            bar = progress.add_task(self.kind, total=size, rows=0, rate="")
-            batches = self._batches(lambda byte: progress.update(bar, completed=byte))
+        """Send everything that is not answered yet, showing how far it is."""
+        answered = self.journal.of(self.kind) if self.journal else {}
+        for known in answered.values():
+            self.tally.add(known)
+            self.tally.rows += known.rows
+        self.tally.before = self.tally.rows
+        began = time.monotonic()
+        cut = Cut(self.order.rows, BATCH, wanted=lambda number: number not in answered)
+        batches = self._batches(cut)
+        turn = asyncio.Lock()
+        with _progress(console, self.kind, self.source.extent()) as show:
 
             async def sender() -> None:
-                # The senders take turns at one iterator; none reads more than it can send.
-                for batch in batches:
-                    await self._send(api, batch)
-                    self._show(progress, bar)
-                    if self.tally.stopped_by is not None:
+                while not self._ended():
+                    # In a thread: batches under way are not kept waiting by one that is made.
+                    async with turn:
+                        batch = await asyncio.to_thread(self._next, batches)
+                    if batch is None or self._ended():
                         return
+                    self.tally.rows += batch.rows
+                    try:
+                        await self._send(api, batch)
+                    except (CallError, OSError) as error:
+                        self.tally.stopped_by = self.tally.stopped_by or str(error)
+                    show(batch.at, self.tally.rows - self.tally.lost, time.monotonic() - began)
 
             async with asyncio.TaskGroup() as senders:
                 for _ in range(IN_FLIGHT):
                     senders.create_task(sender())
-            if self.tally.stopped_by is None:
-                progress.update(bar, completed=size)
+        self.tally.stopped_by = self.tally.stopped_by or self.stop.reason
+        self.tally.seconds = time.monotonic() - began
         return self.tally
 
-    async def _send(self, api: Api, batch: Batch) -> None:
-        try:
-            body = await api.post(ROUTES[self.kind], [row for _, row in batch])
-        except (Refused, Unreachable) as error:
-            self.tally.stopped_by = self.tally.stopped_by or str(error)
-            return
-        answers = msgspec.convert(body, _BatchAnswer).rows
-        for (line, _), answer in zip(batch, answers, strict=True):
-            if answer.status == "rejected":
-                reason = answer.reason or _Reason()
-                self._reject(line, reason.type, reason.detail)
-            elif answer.status == "duplicate":
-                self.tally.duplicate += 1
-            else:
-                self.tally.accepted += 1
+    def _ended(self) -> bool:
+        return self.tally.stopped_by is not None or self.stop.reason is not None
 
-    def _batches(self, at_byte: Callable[[int], None]) -> Iterator[Batch]:
-        rows = self._mapped(self.order.rows.cut(self.source.read(at_byte)))
+    def _next(self, batches: Iterator[_Batch]) -> _Batch | None:
         try:
-            while batch := list(islice(rows, BATCH)):
-                yield batch
+            return next(batches, None)
         except FileError as error:
-            # What went before stays sent; the rows of the broken batch count as not answered.
+            # What went before stays sent; where the file is broken, nobody knows what rows are.
             self.tally.stopped_by = str(error)
+            return None
 
-    def _mapped(self, rows: Iterator[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Map the rows; one that cannot be mapped is rejected here instead of by registry."""
-        for row in rows:
-            self.tally.rows += 1
-            if row.trouble is not None:
-                self._reject(row.line, "unreadable", row.trouble)
-                continue
-            try:
-                yield row.line, self._map(row)
-            except UnmappableError as error:
-                self._reject(row.line, "unmappable", str(error))
+    async def _send(self, api: Api, batch: _Batch) -> None:
+        """Send a batch and note its answer. Raises `CallError`, or OSError where notes are kept."""
+        before = self.journal.send(self.kind, batch.number) if self.journal else False
+        accepted = duplicate = again = 0
+        rejects = list(batch.rejects)
+        if batch.lines:
+            reply = await api.exchange("POST", ROUTES[self.kind], content=batch.body)
+            totals = _totals.decode(reply.content)
+            accepted, duplicate = totals.accepted, totals.duplicate
+            if accepted + duplicate + totals.rejected != len(batch.lines):
+                raise CallError(f"{api.url} answered for other rows than it was sent")
+            if totals.rejected:
+                rejects += _rejected(batch.lines, _rows.decode(reply.content).rows)
+            again = duplicate if before or reply.repeated else 0
+        answer = Answered(
+            self.kind, batch.number, batch.rows, accepted, duplicate, rejects, again,
+            self.rejects.add(self.kind, rejects),
+        )  # fmt: skip
+        if self.journal:
+            self.journal.note(answer)
+        self.tally.add(answer)
 
-    def _map(self, row: Row) -> dict[str, Any]:
-        place = Place(self.bare_name, row.line, self.order.round_id)
-        made = self.row_map.apply(row.values, place) if self.row_map else dict(row.values)
-        if self.kind == "results" and self.order.round_id is not None:
-            made.setdefault("round_id", self.order.round_id)
-        return made
+    def _batches(self, cut: Cut) -> Iterator[_Batch]:
+        columns = self.row_map.columns() if self.row_map else None
+        for chunk in self.source.read(cut, columns):
+            unreadable = [(line, "unreadable", what) for line, what in chunk.troubles]
+            lines, body, unmappable = self._made(chunk)
+            yield _Batch(
+                chunk.number, len(chunk), chunk.at, lines, body, [*unreadable, *unmappable]
+            )
 
-    def _reject(self, line: int, reason: str, detail: str) -> None:
-        self.tally.rejected += 1
-        self.tally.reasons[reason] = self.tally.reasons.get(reason, 0) + 1
-        self.rejects.add(self.kind, line, reason, detail)
+    def _made(self, chunk: Chunk) -> tuple[Sequence[int], bytes, list[tuple[int, str, str]]]:
+        """Make the rows that the API takes; those that cannot be are rejected here already."""
+        if self.row_map is None:
+            objects = chunk.objects or ()
+            if self.kind == "results" and self.order.round_id is not None:
+                for each in objects:
+                    each.setdefault("round_id", self.order.round_id)
+            return chunk.lines, _encoder.encode(objects), []
+        sheet = Sheet(chunk.cells, chunk.lines, self.bare_name, self.order.round_id)
+        body = _encoder.encode(self.row_map.apply(sheet))
+        if not sheet.bad:
+            return chunk.lines, body, []
+        good = [line for row, line in enumerate(chunk.lines) if row not in sheet.bad]
+        bad = [(chunk.lines[row], "unmappable", what) for row, what in sorted(sheet.bad.items())]
+        return good, body, bad
 
-    def _show(self, progress: Progress, bar: TaskID) -> None:
-        answered = self.tally.rows - self.tally.lost
-        elapsed = progress.tasks[bar].elapsed or 0
-        rate = f"{answered / elapsed:,.0f} rows/s" if elapsed else ""
-        progress.update(bar, rows=answered, rate=rate)
+
+_encoder = msgspec.json.Encoder()
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
+def _rejected(
+    lines: Sequence[int], answers: Sequence[_RowAnswer]
+) -> Iterator[tuple[int, str, str]]:
+    for line, answer in zip(lines, answers, strict=True):
+        if answer.status == "rejected":
+            reason = answer.reason or _Reason()
+            yield line, reason.type, reason.detail
+
+
+@contextmanager
+def _progress(
+    console: Console, kind: Kind, extent: int
+) -> Iterator[Callable[[int, int, float], None]]:
+    """Show how far it is, where somebody is looking; heard of after each batch.
+
+    What is yielded is told how far into the file we are, how many rows are answered, and seconds.
+    """
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[rows]:,} rows"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        console=console,
     )
+    shown = Progress(
+        *columns, console=console, refresh_per_second=4, disable=not console.is_terminal
+    )
+    with shown:
+        bar = shown.add_task(kind, total=extent, rows=0, rate="")
+        first: list[int] = []
+
+        def show(at: int, rows: int, seconds: float) -> None:
+            if not first:
+                # What was answered before does not count for the time that is left.
+                first.append(rows)
+                shown.reset(bar, completed=at)
+            rate = f"{(rows - first[0]) / seconds:,.0f} rows/s" if seconds else ""
+            shown.update(
+                bar, completed=max(at, int(shown.tasks[0].completed)), rows=rows, rate=rate
+            )
+
+        yield show

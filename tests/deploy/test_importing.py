@@ -34,10 +34,13 @@ class Registry:
         self.seen: dict[str, dict[str, Any]] = {}
         self.areas: set[str] = set()
         self.calls: list[tuple[str, int]] = []
+        self.life = "first"
         self.refuse: Refusal = lambda _: None
         self.troubles: list[httpx.Response | httpx.TransportError] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/outbox/heads":
+            return httpx.Response(200, json={"heads": [{"incarnation": self.life}]})
         if self.troubles:
             trouble = self.troubles.pop(0)
             if isinstance(trouble, httpx.TransportError):
@@ -48,7 +51,10 @@ class Registry:
             self.areas = {area["code"] for area in rows}
             return httpx.Response(200, json={})
         self.calls.append((request.url.path, len(rows)))
-        return httpx.Response(200, json={"rows": [self._answer(row) for row in rows]})
+        answers = [self._answer(row) for row in rows]
+        totals = Counter({"accepted": 0, "duplicate": 0, "rejected": 0})
+        totals.update(answer["status"] for answer in answers)
+        return httpx.Response(200, json={**totals, "rows": answers})
 
     def made(self) -> list[dict[str, Any]]:
         return [row for row in self.seen.values() if "name" in row]

@@ -1,15 +1,46 @@
 """Map files: rules, what they make, and how a wrong one is told."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid5
 
+import msgspec
 import pytest
 
 from deploy.local import mapping
-from deploy.local.mapping import FileMap, MapError, Place, UnmappableError
+from deploy.local.mapping import FileMap, MapError, RowMap, Sheet
 
 MAPS = Path(mapping.__file__).parent / "maps"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands."""
+
+    file: str
+    line: int
+    round_id: str | None = None
+
+
 HERE = Place("tests.csv", 2, "round-1")
+
+
+class Unmappable(Exception):
+    """The row was left out, and why."""
+
+
+def one(row_map: RowMap | None, cells: dict[str, Any], place: Place = HERE) -> dict[str, Any]:
+    """Map a single row."""
+    assert row_map is not None
+    columns = {name: [cells.get(name)] for name in row_map.columns()}
+    sheet = Sheet(columns, [place.line], place.file, place.round_id)
+    made = row_map.apply(sheet)
+    if sheet.bad:
+        assert (made, list(sheet.bad)) == ([], [0])
+        raise Unmappable(sheet.bad[0])
+    decoded: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(made))
+    return decoded[0]
 
 
 def load(tmp_path: Path, text: str) -> FileMap:
@@ -19,9 +50,10 @@ def load(tmp_path: Path, text: str) -> FileMap:
 
 
 def result(tmp_path: Path, rules: str, place: Place = HERE, **cells: str) -> dict[str, Any]:
-    made = load(tmp_path, f"[results]\n{rules}").results
-    assert made is not None
-    return made.apply(cells, place)
+    made = one(load(tmp_path, f"[results]\n{rules}").results, cells, place)
+    if place.round_id is not None:
+        assert made.pop("round_id") == place.round_id
+    return made
 
 
 def test_a_column_is_renamed_and_translated(tmp_path: Path) -> None:
@@ -37,9 +69,8 @@ def test_a_blank_cell_leaves_the_field_out_unless_the_map_says_what_it_means(
 
 
 def test_a_cell_that_is_not_listed_rejects_the_row_without_quoting_it(tmp_path: Path) -> None:
-    with pytest.raises(UnmappableError) as caught:
+    with pytest.raises(Unmappable, match="outcome: ") as caught:
         result(tmp_path, 'outcome = { column = "r", values = { n = "negative" } }', r="canary")
-    assert caught.value.field == "outcome"
     assert "canary" not in str(caught.value)
 
 
@@ -70,7 +101,7 @@ def test_a_time_with_its_own_offset_keeps_it(tmp_path: Path) -> None:
 
 
 def test_what_is_no_time_rejects_the_row(tmp_path: Path) -> None:
-    with pytest.raises(UnmappableError, match="sampled_at: not a date"):
+    with pytest.raises(Unmappable, match="sampled_at: not a date"):
         result(tmp_path, 'sampled_at = { column = "d", zone = "Z" }', d="09.01.2022")
 
 
@@ -103,21 +134,54 @@ def test_ids_are_made_of_file_line_and_round(tmp_path: Path) -> None:
     assert here["sample_id"] != here["result_id"]
 
 
+def test_ids_are_the_uuids_of_the_standard() -> None:
+    sheet = Sheet({}, range(2, 400), "tests.csv", "round-1")
+    for word, scope in (("resident", ""), ("result", "round-1:")):
+        assert sheet.ids(word) == [
+            str(uuid5(mapping.ROWS, f"{scope}tests.csv:{line}:{word}")) for line in sheet.lines
+        ]
+
+
+def test_one_bad_row_leaves_its_neighbours_as_they_are(tmp_path: Path) -> None:
+    rules = """
+    sampled_at = { column = "d", zone = "Z" }
+    site = { column = "s", values = { a = "A" }, with = "outcome" }
+    outcome = { column = "o" }
+    """
+    row_map = load(tmp_path, f"[results]\n{rules}").results
+    assert row_map is not None
+    days = ["2022-01-09", "soon", "2022-01-10", "2022-01-11"]
+    sheet = Sheet({"d": days, "s": ["a", "a", "?", "?"], "o": ["x", "x", "", "x"]}, range(4), "f")
+    made = msgspec.json.decode(msgspec.json.encode(row_map.apply(sheet)))
+    assert [row["sampled_at"][:10] for row in made] == ["2022-01-09", "2022-01-10"]
+    assert ["site" in row for row in made] == [True, False]
+    assert sheet.bad.keys() == {1, 3}
+    assert sheet.bad[3] == "site: the cell of s is none the map lists"
+
+
+def test_needs_are_codes_or_json() -> None:
+    own = mapping.plain("residents", ["needs"])
+    whole = '[{"code": "quarantine", "from": "2022-01-09T00:00:00+08:00"}]'
+    assert one(own, {"needs": whole})["needs"] == msgspec.json.decode(whole)
+    assert one(own, {"needs": [{"code": "dialysis", "until": None}]})["needs"] == [
+        {"code": "dialysis"}
+    ]
+    with pytest.raises(Unmappable, match="needs: not a list of needs"):
+        one(own, {"needs": "[oops"})
+
+
 def test_the_result_of_a_row_belongs_to_the_resident_of_the_row(tmp_path: Path) -> None:
     maps = load(tmp_path, '[residents]\nname = { constant = "Row {line}" }\n[results]\n')
-    assert maps.residents is not None
-    assert maps.results is not None
-    resident = maps.residents.apply({}, Place("tests.csv", 9))
-    later_round = maps.results.apply({}, Place("tests.csv", 9, "round-5"))
+    resident = one(maps.residents, {}, Place("tests.csv", 9))
+    later_round = one(maps.results, {}, Place("tests.csv", 9, "round-5"))
     assert later_round["resident"] == {"id": resident["id"]}
     assert resident["name"] == "Row 9"
 
 
 def test_residents_are_spread_over_the_communities_of_a_prefix(tmp_path: Path) -> None:
     maps = load(tmp_path, '[residents]\naddress.community_code = { spread = "410171561" }')
-    assert maps.residents is not None
     codes = [
-        maps.residents.apply({}, Place("f.csv", line))["address"]["community_code"]
+        one(maps.residents, {}, Place("f.csv", line))["address"]["community_code"]
         for line in range(600)
     ]
     assert len(set(codes)) == 12
@@ -127,8 +191,7 @@ def test_residents_are_spread_over_the_communities_of_a_prefix(tmp_path: Path) -
 
 def test_a_document_names_the_resident_and_no_id_is_made(tmp_path: Path) -> None:
     maps = load(tmp_path, '[residents]\nid_document.number = { column = "n" }')
-    assert maps.residents is not None
-    assert maps.residents.apply({"n": "1"}, HERE) == {"id_document": {"number": "1"}}
+    assert one(maps.residents, {"n": "1"}) == {"id_document": {"number": "1"}}
 
 
 def test_a_csv_with_the_apis_own_columns_needs_no_map() -> None:
@@ -139,19 +202,19 @@ def test_a_csv_with_the_apis_own_columns_needs_no_map() -> None:
         "address.lat": "34.5",
         "address.community_code": "",
     }
-    made = own.apply(cells, HERE)
+    made = one(own, cells)
     assert made["needs"] == [{"code": "mobility"}, {"code": "dialysis"}]
     assert made["address"] == {"lat": 34.5}
 
 
 def test_a_cell_that_is_no_number_rejects_the_row() -> None:
-    with pytest.raises(UnmappableError, match=r"address\.lat: not a number"):
-        mapping.plain("residents", ["address.lat"]).apply({"address.lat": "north"}, HERE)
+    with pytest.raises(Unmappable, match=r"address\.lat: not a number"):
+        one(mapping.plain("residents", ["address.lat"]), {"address.lat": "north"})
 
 
 @pytest.mark.parametrize(("cell", "flag"), [("true", True), ("0", False)])
 def test_a_flag_is_read_from_a_cell(cell: str, flag: bool) -> None:
-    assert mapping.plain("results", ["void"]).apply({"void": cell}, HERE)["void"] is flag
+    assert one(mapping.plain("results", ["void"]), {"void": cell})["void"] is flag
 
 
 @pytest.mark.parametrize(
