@@ -192,11 +192,13 @@ def main() -> None:
     parser.add_argument("--residents", type=int, default=400_000)
     parser.add_argument("--rows", type=int, default=100_000, help="of a turn")
     parser.add_argument("--naive-rows", type=int, default=3_000, help="of a turn")
+    parser.add_argument("--random-ids", action="store_true", help="UUIDv4 and not UUIDv7")
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=3)
     report.add_option(parser)
     options = parser.parse_args()
     with alone() as ground:
+        ground.random_ids = options.random_ids
         uvloop.run(measure(options, ground, Console(width=120, highlight=False)))
 
 

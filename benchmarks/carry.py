@@ -318,6 +318,7 @@ def main() -> int:
     parser.add_argument(
         "--results", type=int, default=1_000_000, help="sent then, as fast as they are answered"
     )
+    parser.add_argument("--random-ids", action="store_true", help="UUIDv4 and not UUIDv7")
     parser.add_argument("--batch", type=int, default=5_000, help="rows of a batch")
     parser.add_argument("--at-once", type=int, default=2, help="batches under way")
     parser.add_argument("--apache", action="store_true", help="Apache Kafka as the broker")
@@ -326,6 +327,7 @@ def main() -> int:
     options = parser.parse_args()
     out = Console(width=110, highlight=False)
     with ground(apache=options.apache, profiled=options.statements) as stack:
+        stack.random_ids = options.random_ids
         good = uvloop.run(measure(options, stack, out))
     return 0 if good else 1
 

@@ -56,6 +56,8 @@ class Ground:
     operations: Mapping[str, str]
     rng: random.Random
     people: list[UUID] = field(default_factory=list)
+    random_ids: bool = False
+    """Whether senders make ids by chance alone (UUIDv4), and not such that begin with the time."""
 
     def api(self, service: str) -> Api:
         """Call a service as somebody who may do everything."""
@@ -146,8 +148,8 @@ class Ground:
         now = datetime.now(UTC).replace(microsecond=0)
         return [
             {
-                "sample_id": str(_uuid(self.rng)),
-                "result_id": str(_uuid(self.rng)),
+                "sample_id": str(self._id()),
+                "result_id": str(self._id()),
                 "resident": {"id": str(person)},
                 "round_id": round_id,
                 "sampled_at": (now - timedelta(seconds=600 + n % 3000)).isoformat(),
@@ -159,6 +161,13 @@ class Ground:
             }
             for n, person in enumerate(people)
         ]
+
+    def _id(self) -> UUID:
+        """Make an id as a sender does (RFC 9562, version 7 or 4)."""
+        if self.random_ids:
+            return _uuid(self.rng)
+        drawn = time.time_ns() // 1_000_000 << 80 | self.rng.getrandbits(80)
+        return UUID(int=drawn & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """Everything that works for the stack, by what it is."""

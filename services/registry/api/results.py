@@ -50,7 +50,8 @@ class Who(Given, frozen=True):
 class Result(Given, frozen=True):
     """A swab, and with `outcome` a report about it.
 
-    `sample_id` names the swab and `result_id` this row about it. Both are made by the sender (R19);
+    `sample_id` names the swab and `result_id` this row about it. Both are made by the sender (R19),
+    best as UUIDs of version 7 (RFC 9562): ids that begin with the time are the cheapest to store.
     `result_id` may be left out of a row without outcome.
     Outcomes without `released_at` are kept, and neither counted nor shown (R10).
 
