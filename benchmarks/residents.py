@@ -62,30 +62,29 @@ class Roll:
     rng: random.Random
     sample: list[Row] = field(default_factory=list)
 
-    def take(self, count: int) -> list[Row]:
+    def take(self, count: int) -> Iterator[Row]:
         """Take the next ones."""
-        rows = list(islice(self.people, count))
-        self.sample += [row for row in rows if self.rng.random() < self.share]
-        return rows
+        for row in islice(self.people, count):
+            if self.rng.random() < self.share:
+                self.sample.append(row)
+            yield row
 
 
-async def send(ground: Ground, rows: Sequence[Row], options: argparse.Namespace) -> Spent:
+async def send(ground: Ground, rows: Iterable[Row], options: argparse.Namespace) -> Spent:
     """Send rows in batches, so many at a time; tell what that took, and what became of them."""
     token = development_token(["district"], [options.prefix], sub="district")
-    turns = iter(
-        [
-            request(
-                "POST", "/v1/residents:batch", token,
-                msgspec.json.encode(rows[at : at + options.batch]),
-            )
-            for at in range(0, len(rows), options.batch)
-        ]
-    )  # fmt: skip
+    each = iter(rows)
+    batches = iter(lambda: list(islice(each, options.batch)), [])
+    bodies = [
+        (len(batch), request("POST", "/v1/residents:batch", token, msgspec.json.encode(batch)))
+        for batch in batches
+    ]
+    turns = iter(bodies)
     lines = Lines(ground.addresses.registry, seconds=120)
     answers: list[Counts] = []
 
     async def sender() -> None:
-        for body in turns:
+        for _, body in turns:
             answer = await lines.ask(body)
             if answer.status != _OK:
                 raise SystemExit(f"answered {answer.status}: {answer.body[:300]!r}")
@@ -96,8 +95,9 @@ async def send(ground: Ground, rows: Sequence[Row], options: argparse.Namespace)
     lines.close()
     told["accepted"] = sum(each.accepted for each in answers)
     told["duplicate"] = sum(each.duplicate for each in answers)
-    if told["accepted"] + told["duplicate"] != len(rows):
-        raise SystemExit(f"{len(rows)} rows were sent, and {told} became of them")
+    told["rows"] = sum(count for count, _ in bodies)
+    if told["accepted"] + told["duplicate"] != told["rows"]:
+        raise SystemExit(f"rows were lost: {told}")
     return told
 
 
@@ -111,6 +111,7 @@ async def copy(ground: Ground, rows: Sequence[Row]) -> Spent:
         own = cpu(psutil.Process())
         await database.copy_records_to_table("resident_copied", records=stored)
     told["api"] = cpu(psutil.Process()) - own
+    told["rows"] = len(stored)
     await database.close()
     return told
 
@@ -133,14 +134,13 @@ class Step:
 
     there: int
     told: Spent
-    rows: int
     memory: float
     size: float
 
     @property
     def rate(self) -> float:
         """Rows a second."""
-        return self.rows / self.told["seconds"]
+        return self.told["rows"] / self.told["seconds"]
 
 
 async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> None:
@@ -160,21 +160,21 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
         "there", "rows/s", "client µs a row", "PostgreSQL µs a row", "API MB", "database GB"
     )
     for there in range(0, options.residents, options.step):
-        rows = roll.take(min(options.step, options.residents - there))
-        told = await send(ground, rows, options)
+        step = min(options.step, options.residents - there)
+        told = await send(ground, roll.take(step), options)
         memory = ground.supervisor.memory_info().rss / MEGABYTE
         size = await database.fetchval("SELECT pg_database_size('registry')") / 1e9
-        steps.append(Step(there, told, len(rows), memory, size))
+        steps.append(Step(there, told, memory, size))
         curve.add_row(*_shown(steps[-1]))
         out.print(f"{time.strftime('%H:%M:%S')} {there:,} there: {steps[-1].rate:,.0f} rows/s")
     out.print(curve)
     runs: defaultdict[str, list[Spent]] = defaultdict(list)
-    if options.turns:
+    if options.copy:
         await database.execute(
             "CREATE TABLE resident_copied (LIKE resident INCLUDING ALL);"
             "INSERT INTO resident_copied SELECT * FROM resident"
         )
-        ground.rng.shuffle(roll.sample)
+    ground.rng.shuffle(roll.sample)
     known = iter(roll.sample)
     for _ in range(options.turns):
         rows = list(islice(people, options.rows))
@@ -183,8 +183,9 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
             (UNCHANGED, list(islice(known, options.rows))),
             (CORRECTIONS, corrected(islice(known, options.rows), communities, ground.rng)),
         ):
-            runs[way].append(_per_row(await send(ground, sent, options), len(sent)))
-        runs[COPY].append(_per_row(await copy(ground, rows), len(rows)))
+            runs[way].append(_per_row(await send(ground, sent, options)))
+        if options.copy:
+            runs[COPY].append(_per_row(await copy(ground, rows)))
     await database.close()
     if runs:
         out.print(compared(runs))
@@ -193,13 +194,13 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
     report.write(options.json, figures(runs, steps))
 
 
-def _per_row(told: Spent, rows: int) -> Spent:
-    micro = {name: told[name] * 1e6 / rows for name in ("api", "postgres")}
-    return {"rate": rows / told["seconds"], **micro}
+def _per_row(told: Spent) -> Spent:
+    micro = {name: told[name] * 1e6 / told["rows"] for name in ("api", "postgres")}
+    return {"rate": told["rows"] / told["seconds"], **micro}
 
 
 def _shown(step: Step) -> Iterator[str]:
-    each = _per_row(step.told, step.rows)
+    each = _per_row(step.told)
     yield f"{step.there:,}"
     yield f"{step.rate:,.0f}"
     yield f"{each['api']:.1f}"
@@ -233,7 +234,7 @@ async def costs(ground: Ground) -> Table:
 
 def figures(runs: dict[str, list[Spent]], steps: Sequence[Step]) -> Iterator[Figure]:
     """Say what each way and each step of the load came to."""
-    there = sum(step.rows for step in steps)
+    there = sum(int(step.told["rows"]) for step in steps)
     for way, own in runs.items():
         if way != COPY:
             api, postgres = (median(run[name] for run in own) for name in ("api", "postgres"))
@@ -241,7 +242,7 @@ def figures(runs: dict[str, list[Spent]], steps: Sequence[Step]) -> Iterator[Fig
                 "10", f"residents, {way}, {there:,} there", "rows/s", [run["rate"] for run in own],
                 f"CPU a row: client {api:.0f} µs, PostgreSQL {postgres:.0f} µs",
             )  # fmt: skip
-    if runs:
+    if COPY in runs:
         shares = [new["rate"] / raw["rate"] for new, raw in zip(runs[NEW], runs[COPY], strict=True)]
         yield Figure.of("10", "new residents against raw COPY, by rate", "x", shares)
     for step in steps:
@@ -260,6 +261,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=5_000)
     parser.add_argument("--at-once", type=int, default=2, help="batches under way")
     parser.add_argument("--prefix", default="4101", help="code of the area they live in")
+    parser.add_argument(
+        "--copy", action=argparse.BooleanOptionalAction, default=True, help="raw COPY, too"
+    )
     parser.add_argument("--statements", action="store_true", help="tell what PostgreSQL did")
     report.add_option(parser)
     options = parser.parse_args()
