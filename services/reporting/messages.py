@@ -1,20 +1,25 @@
 """Contracts ↔ domain: what an announced change moves in the figures.
 
-The hot path. Standings are counted before they are taken apart: in a batch of a thousand changes
-only a few dozen standings differ, so naming their cells costs next to nothing.
+The hot path. Standings are counted as they are written, before they are read: in a batch of
+thousands of changes few differ, and what one means is remembered.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
+
+import msgspec
 
 from services.reporting.domain.series import SAMPLED_AT
 from shared.contracts.cells import SLOT_SECONDS, cells_of
 from shared.contracts.dispatch import VisitChange, VisitsChanged, VisitsCounted
 from shared.contracts.registry import (
     CommunityRoll,
-    RollChanged,
     RollCounted,
+    RollMoved,
     RoundOpened,
     Standing,
 )
@@ -27,8 +32,19 @@ SampleMoves: TypeAlias = dict[tuple[str, str, int], int]
 
 K = TypeVar("K")
 
-_Kind: TypeAlias = tuple[object, ...]
-"""Everything of a standing that decides which cells count it."""
+KNOWN = 20_000
+"""Standings as written whose meaning is remembered: sampling times tell them apart, by the second
+or finer, so there are as many as a round is long."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Meaning:
+    """What a standing counts; one object for all that mean the same, so that it hashes at once."""
+
+    counted_in: str
+    cells: tuple[str, ...]
+    slot: int | None
+    """Of sampling time; of the sampled only."""
 
 
 class RollFold:
@@ -38,65 +54,80 @@ class RollFold:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], dict[_Kind, int]] = defaultdict(dict)
-        self._examples: dict[_Kind, Standing] = {}
-        self._samples: SampleMoves = defaultdict(int)
+        self._left: dict[tuple[str, str], Counter[_Meaning]] = defaultdict(Counter)
+        self._came: dict[tuple[str, str], Counter[_Meaning]] = defaultdict(Counter)
 
-    def add(self, message: RollChanged) -> None:
-        """Take one message in."""
+    def add(self, message: RollMoved) -> None:
+        """Take one message in.
+
+        Raises:
+            msgspec.ValidationError: a standing is none.
+
+        """
+        # No loop over changes in Python: there are hundreds of millions of them in a round.
         for community, changes in message.communities.items():
             place = (message.round, community)
-            # The other half of a change that touches two communities folds the other side.
-            own = ("", community)
-            for change in changes:
-                if change.before is not None and change.before.counted_in in own:
-                    self._count(place, change.before, -1)
-                if change.after.counted_in in own:
-                    self._count(place, change.after, 1)
+            self._left[place].update(map(_was, map(bytes, map(_BEFORE, changes))))
+            self._came[place].update(map(_is, map(bytes, map(_AFTER, changes))))
 
-    def _count(self, place: tuple[str, str], standing: Standing, n: int) -> None:
-        hand = standing.hand
-        kind = (
-            standing.klass,
-            standing.needs,
-            standing.reason,
-            hand and hand.kind,
-            standing.channel,
-            standing.result,
-        )
-        counts = self._counts[place]
-        if kind in counts:
-            counts[kind] += n
-        else:
-            counts[kind] = n
-            self._examples.setdefault(kind, standing)
-        if standing.klass == "sampled" and standing.sampled_at is not None:
-            slot = int(standing.sampled_at.timestamp() // SLOT_SECONDS)
-            self._samples[*place, slot] += n
-
-    def moves(self) -> Moves:
-        """Name the cells that move, by how much; what cancelled out is left out."""
-        cells = {kind: tuple(cells_of(standing)) for kind, standing in self._examples.items()}
-        moves: Moves = defaultdict(int)
-        for (round_id, community), counts in self._counts.items():
-            for kind, n in counts.items():
-                if n:
-                    for cell in cells[kind]:
-                        moves[round_id, community, cell] += n
-        return without_zeros(moves)
-
-    def sample_moves(self) -> SampleMoves:
-        """Name the slots of sampling time that move, by how much."""
-        return without_zeros(self._samples)
+    def moves(self) -> tuple[Moves, SampleMoves]:
+        """Name the cells and the slots of sampling time that move; zeros are left out."""
+        cells: Moves = defaultdict(int)
+        slots: SampleMoves = defaultdict(int)
+        for counts, sign in ((self._left, -1), (self._came, 1)):
+            for (round_id, community), standings in counts.items():
+                for meaning, n in standings.items():
+                    # The other half of a change that touches two communities folds the other side.
+                    if meaning.counted_in not in ("", community):
+                        continue
+                    for cell in meaning.cells:
+                        cells[round_id, community, cell] += sign * n
+                    if meaning.slot is not None:
+                        slots[round_id, community, meaning.slot] += sign * n
+        return without_zeros(cells), without_zeros(slots)
 
 
-def settled(message: RollChanged) -> Moves:
+_BEFORE, _AFTER = attrgetter("before"), attrgetter("after")
+_read_before = msgspec.json.Decoder(Standing | None).decode
+_read_after = msgspec.json.Decoder(Standing).decode
+
+
+@lru_cache(maxsize=KNOWN)
+def _was(written: bytes) -> _Meaning:
+    standing = _read_before(written)
+    return _the_same("", (), None) if standing is None else _meaning(standing)
+
+
+@lru_cache(maxsize=KNOWN)
+def _is(written: bytes) -> _Meaning:
+    return _meaning(_read_after(written))
+
+
+def _meaning(standing: Standing) -> _Meaning:
+    slot = None
+    if standing.klass == "sampled" and standing.sampled_at is not None:
+        slot = int(standing.sampled_at.timestamp() // SLOT_SECONDS)
+    # Of whom it is told, and when, no cell depends.
+    timeless = msgspec.structs.replace(standing, counted_in="", lived_in="", sampled_at=None)
+    return _the_same(standing.counted_in, _cells(timeless), slot)
+
+
+@lru_cache(maxsize=KNOWN)
+def _cells(standing: Standing) -> tuple[str, ...]:
+    return tuple(cells_of(standing))
+
+
+_the_same = lru_cache(maxsize=KNOWN)(_Meaning)
+
+
+def settled(message: RollMoved) -> Moves:
     """What one message moves, for itself; the series too, as cells `sampled_at.SLOT`."""
     fold = RollFold()
     fold.add(message)
-    return fold.moves() | {
+    cells, slots = fold.moves()
+    return cells | {
         (round_id, community, f"{SAMPLED_AT}{slot}"): n
-        for (round_id, community, slot), n in fold.sample_moves().items()
+        for (round_id, community, slot), n in slots.items()
     }
 
 

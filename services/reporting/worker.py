@@ -17,8 +17,8 @@ from shared.contracts.dispatch import VisitsChanged, VisitsCounted, VisitsSnapsh
 from shared.contracts.registry import (
     AreasChanged,
     DenominatorsChanged,
-    RollChanged,
     RollCounted,
+    RollMoved,
     RollSnapshotBegun,
     RoundChanged,
     RoundOpened,
@@ -34,7 +34,7 @@ HANDLERS: Folds = {
     RoundChanged: account.follow_rounds,
     RoundTicked: account.follow_clocks,
     RoundOpened: account.enter_rolls,
-    RollChanged: account.settle_changes,
+    RollMoved: account.settle_changes,
     VisitsChanged: account.follow_visits,
     RoundsSnapshotBegun: snapshots.forget_rounds,
     RollSnapshotBegun: snapshots.forget_roll,
@@ -46,7 +46,7 @@ HANDLERS: Folds = {
 REBUILD_SECONDS = 1.0
 TRIM_SECONDS = 60.0
 REST = 9.0
-"""A chore rests at least so many times as long as it took."""
+"""A chore rests at least so many times as long as it took; not a rebuild, which was asked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,11 +62,11 @@ async def live(wiring: Wiring, stop: asyncio.Event) -> None:
     """Apply events and do the chores until told to stop; a failing part stops all of it."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wiring.consumer.run(stop))
-        for seconds, chore in _chores(wiring):
-            tasks.create_task(_every(seconds, stop, chore))
+        for seconds, rest, chore in _chores(wiring):
+            tasks.create_task(_every(seconds, rest, stop, chore))
 
 
-def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
+def _chores(wiring: Wiring) -> list[tuple[float, float, Callable[[], Awaitable[object]]]]:
     settings, database = wiring.settings, wiring.database
     watch = ledger.Watch(database, wiring.peers)
 
@@ -91,29 +91,29 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
         await database.transact(generations.drop_retired)
 
     return [
-        (settings.watch_seconds, look),
-        (settings.ledger_seconds, recount),
-        (settings.ledger_seconds, survey),
-        (REBUILD_SECONDS, build),
-        (TRIM_SECONDS, tidy),
+        (settings.watch_seconds, REST, look),
+        (settings.ledger_seconds, REST, recount),
+        (settings.ledger_seconds, REST, survey),
+        (REBUILD_SECONDS, 0.0, build),
+        (TRIM_SECONDS, REST, tidy),
     ]
 
 
 async def _every(
-    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
+    seconds: float, rest: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
 ) -> None:
     """Do a chore again and again until told to stop; what fails for the moment is done later.
 
     A long chore is cut short by a stop: each of them may be left anywhere and taken up again.
     """
     async with asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(_repeat(seconds, stop, chore))
+        loop = tasks.create_task(_repeat(seconds, rest, stop, chore))
         await stop.wait()
         loop.cancel()
 
 
 async def _repeat(
-    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
+    seconds: float, rest: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
 ) -> None:
     name, failing = getattr(chore, "__name__", ""), False
     while not stop.is_set():
@@ -129,4 +129,4 @@ async def _repeat(
                 log.info("chore_works_again", chore=name)
             failing = False
         # What takes long is done less often: a recount costs registry as long as it takes.
-        await wait_for(stop, max(seconds, REST * (time.monotonic() - began)))
+        await wait_for(stop, max(seconds, rest * (time.monotonic() - began)))

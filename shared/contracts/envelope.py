@@ -63,6 +63,18 @@ class Event(Generic[M]):
     data: M
 
 
+def understood(message: type[M], records: Iterable[Record]) -> list[Event[M]]:
+    """Read records of one type.
+
+    Raises:
+        msgspec.MsgspecError: the data of one of them is not what its type says
+        UnicodeDecodeError: nor even text
+
+    """
+    read = msgspec.json.Decoder(message).decode
+    return [Event(record, read(record.data)) for record in records]
+
+
 def registered(messages: Iterable[type[Message]]) -> dict[str, type[Message]]:
     """Index message classes by their type name."""
     return {message.type: message for message in messages}

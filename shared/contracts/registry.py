@@ -180,6 +180,29 @@ class RollChanged(Message, frozen=True, omit_defaults=True):
     """How many accepted samples or results stand behind it, for the freshness metric."""
 
 
+class Move(msgspec.Struct, frozen=True, array_like=True):
+    """A `Change` as those read it who only count: its standings stay as they were written.
+
+    In a thousand changes few standings differ, and what is written the same is the same.
+    """
+
+    resident: str
+    rev: int
+    before: msgspec.Raw
+    after: msgspec.Raw
+
+
+class RollMoved(Message, frozen=True, omit_defaults=True):
+    """`RollChanged`, read so; nobody announces it."""
+
+    topic: ClassVar[str] = ROLL
+    type: ClassVar[str] = RollChanged.type
+
+    round: str
+    communities: dict[str, list[Move]]
+    results: int = 0
+
+
 class VisitAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """registry's answer to a finished visit that took a sample, whether or not the account moved.
 

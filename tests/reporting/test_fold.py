@@ -18,7 +18,7 @@ from services.reporting.flow.ledger import fold_at
 from services.reporting.store import figures, generations
 from services.reporting.worker import HANDLERS
 from shared.contracts.dispatch import VisitChange, VisitsChanged
-from shared.contracts.envelope import PARTITIONS, Event, partition_of
+from shared.contracts.envelope import PARTITIONS, Event, partition_of, understood
 from shared.contracts.registry import (
     ROLL,
     Change,
@@ -318,5 +318,7 @@ async def test_r22_figures_can_be_told_as_of_any_earlier_position(
 
 async def fold(database: Database, events: Sequence[Event[Any]]) -> None:
     """Hand events of one partition to their handlers, runs of one type at a time."""
-    for kind, run in itertools.groupby(events, key=lambda event: type(event.data)):
-        await database.transact(HANDLERS[kind], list(run))
+    handlers = {message.type: (message, handler) for message, handler in HANDLERS.items()}
+    for kind, run in itertools.groupby(events, key=lambda event: event.record.type):
+        message, handler = handlers[kind]
+        await database.transact(handler, understood(message, [event.record for event in run]))

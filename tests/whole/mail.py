@@ -11,7 +11,7 @@ import msgspec
 from services.dispatch.wiring import TOPICS as BY_DISPATCH
 from services.registry.wiring import TOPICS as BY_REGISTRY
 from shared.contracts.dispatch import HANDS, VISITS
-from shared.contracts.envelope import Event, Message, Record, partition_of
+from shared.contracts.envelope import Event, Message, Record, partition_of, understood
 from shared.contracts.registry import ROLL, ROUNDS
 from shared.database import Database, Transaction
 from tests.support.town import OPENS
@@ -48,11 +48,9 @@ class Mail:
             pos = self._pos[topic, partition]
             record = Record(
                 topic, partition, pos, UUID(int=pos), UUID(int=pos - 1),
-                self._incarnations[topic], message.type, OPENS, b"",
+                self._incarnations[topic], message.type, OPENS, msgspec.json.encode(message),
             )  # fmt: skip
-            letter = Event(
-                record, msgspec.json.decode(msgspec.json.encode(message), type=type(message))
-            )
+            (letter,) = understood(type(message), [record])
             for follower, topics in FOLLOWS.items():
                 if topic in topics:
                     self._boxes[follower, topic, partition].append(letter)
@@ -70,12 +68,14 @@ class Mail:
     ) -> list[Event[Any]]:
         """Hand over the next letters of a box in one transaction; those of a kind go together."""
         letters = self._boxes[box]
+        by_type = {message.type: (message, handler) for message, handler in handlers.items()}
         batch = [letters[n] for n in range(min(most, len(letters)))]
 
         async def read(tx: Transaction) -> None:
-            for kind, events in groupby(batch, key=lambda event: type(event.data)):
-                if handler := handlers.get(kind):
-                    await handler(tx, list(events))
+            for kind, events in groupby(batch, key=lambda event: event.record.type):
+                if kind in by_type:
+                    message, handler = by_type[kind]
+                    await handler(tx, understood(message, [event.record for event in events]))
 
         await database.transact(read)
         for _ in batch:

@@ -16,7 +16,7 @@ from shared.contracts.envelope import Event
 from shared.contracts.registry import (
     AreasChanged,
     DenominatorsChanged,
-    RollChanged,
+    RollMoved,
     RoundChanged,
     RoundOpened,
     RoundTicked,
@@ -27,7 +27,7 @@ KEEP = timedelta(hours=1)
 """How young an event must be for its single delta to be kept: cuts are minutes old at most."""
 
 
-M = TypeVar("M", RollChanged, RoundOpened)
+M = TypeVar("M", RollMoved, RoundOpened)
 
 
 class Fold(Protocol):
@@ -84,7 +84,7 @@ async def enter_rolls(
 
 
 async def settle_changes(
-    tx: Transaction, events: Sequence[Event[RollChanged]], into: int | None = None
+    tx: Transaction, events: Sequence[Event[RollMoved]], into: int | None = None
 ) -> None:
     """People moved in the account: each figure moves by as much as they did (R1, R2, R4, R5).
 
@@ -95,8 +95,9 @@ async def settle_changes(
     fold = RollFold()
     for event in events:
         fold.add(event.data)
-    await counters.move(tx, generation, fold.moves())
-    await counters.move_samples(tx, generation, fold.sample_moves())
+    cells, slots = fold.moves()
+    await counters.move(tx, generation, cells)
+    await counters.move_samples(tx, generation, slots)
     await _remember(tx, generation, events, messages.settled)
     if into is None:
         accepted = [(event.record.recorded_at, event.data.results) for event in events]
