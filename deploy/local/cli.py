@@ -6,7 +6,7 @@ to be imported.
 
 import os
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ app = typer.Typer(
     help="Lastmetre (最后一米): nobody left out. Runs the whole stack on one machine, and asks it.",
 )
 importing_app = typer.Typer(no_args_is_help=True, help="Send a file through the HTTP API.")
+generate_app = typer.Typer(no_args_is_help=True, help="Make up people and results, as a file.")
 parked_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who looked at whom, and who decided what.")
 keys_app = typer.Typer(no_args_is_help=True, help="The keys that seal identity numbers.")
@@ -35,6 +36,7 @@ adopt_app = typer.Typer(
     no_args_is_help=True, help="After a database was restored from an older backup."
 )
 app.add_typer(importing_app, name="import")
+app.add_typer(generate_app, name="generate")
 app.add_typer(parked_app, name="parked")
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
@@ -111,6 +113,11 @@ Afresh = Annotated[
     bool, typer.Option("--afresh", help="send all, also what an import that broke off has sent")
 ]
 
+Out = Annotated[
+    Path,
+    typer.Option(dir_okay=False, help=".csv or .ndjson, with or without .gz or .zst; .parquet"),
+]
+Seed = Annotated[int, typer.Option(help="the same seed invents the same")]
 KeysFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="registry's file of keys")
 ]
@@ -221,13 +228,17 @@ def import_residents(
     registry: Registry = None,
     map_file: MapFile = None,
     rows: Rows = None,
+    area: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="send the areas of this district or city first"),
+    ] = None,
     rejects: Rejects = None,
     afresh: Afresh = False,
 ) -> None:
     """Send residents; running it again is harmless, and goes on where it broke off."""
     from deploy.local import importing
 
-    order = importing.Order("residents", file, map_file, rejects=rejects, afresh=afresh)
+    order = importing.Order("residents", file, map_file, area=area, rejects=rejects, afresh=afresh)
     raise typer.Exit(
         importing.command(order, rows=rows, registry=_registry(registry), token=_given_token())
     )
@@ -257,6 +268,54 @@ def import_results(
     raise typer.Exit(
         importing.command(order, rows=rows, registry=_registry(registry), token=_given_token())
     )
+
+
+@generate_app.command("residents")
+def generate_residents(
+    *,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="people")] = 1_000_000,
+    district: Annotated[
+        str, typer.Option(help="beginning of the statistics codes they live in; 4101: the city")
+    ] = "410171",
+    seed: Seed = 1,
+) -> None:
+    """Make up people who live all over a district or a city."""
+    from rich.console import Console
+
+    from deploy.local import generating
+    from deploy.local.population import Population
+
+    made = generating.residents(out, Population(count, district, seed), Console(stderr=True))
+    _tell(f"written  {made:,} residents to {out}")
+    _tell(f"next     lastmetre import residents {out} --area {district}")
+
+
+@generate_app.command("results")
+def generate_results(
+    *,
+    out: Out,
+    residents: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="the file of those who are sampled")
+    ],
+    round_id: Annotated[str, typer.Option("--round", help="the round they are sampled in")],
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="of sampling; RFC 3339")],
+    until: Annotated[str, typer.Option(metavar="TIME", help="of sampling; RFC 3339")],
+    share: Annotated[float, typer.Option(min=0, max=1, help="of the people")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0, help="from sampling to the result")] = 4.0,
+    seed: Seed = 1,
+) -> None:
+    """Make up a sample and its result for each of the residents of a file, or for a share."""
+    from deploy.local import generating
+
+    try:
+        begin, end = datetime.fromisoformat(since), datetime.fromisoformat(until)
+    except ValueError as error:
+        raise typer.BadParameter(f"a time is 2022-01-09T08:00:00+08:00: {error}") from error
+    wanted = generating.Results(round_id, begin, end, share, timedelta(hours=hours), seed)
+    made = generating.results(out, residents, wanted)
+    _tell(f"written  {made:,} results to {out}")
+    _tell(f"next     lastmetre import results {out}")
 
 
 @app.command()

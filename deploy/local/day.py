@@ -170,7 +170,7 @@ class Script:
             resident=resident,
             office=office,
             sampled_at=at,
-            outcome=_draw(self.rng, FOUND),
+            outcome=draw(self.rng, FOUND),
             released_at=at + self._laboratory(),
             channel=channel,
         )
@@ -179,7 +179,7 @@ class Script:
 
     def at_the_door(self) -> VisitOutcome:
         """Decide what a team meets."""
-        return _draw(self.rng, AT_THE_DOOR)
+        return draw(self.rng, AT_THE_DOOR)
 
     def _decide(self, person: Person) -> None:
         reason = self._exclusion(person)
@@ -224,7 +224,7 @@ def _birthday(born: date, age: int) -> date:
         return date(born.year + age, 3, 1)
 
 
-def _draw(rng: Random, table: tuple[tuple[T, float], ...]) -> T:
+def draw(rng: Random, table: tuple[tuple[T, float], ...]) -> T:
     """Draw by share; the last entry takes what the others leave."""
     chance = rng.random()
     for value, share in table:

@@ -67,6 +67,7 @@ class Order:
 
     `only` leaves out the other half of a map that makes residents and results; `rejects` takes a
     CSV of the rows that were not taken: line, reason, detail, and no value of any row (R20).
+    `area` is the beginning of the codes whose areas are sent first; those of a map's `spread` are.
     `journals` is the folder where it is kept how far the import is; None: nowhere. `afresh` sends
     everything, also what an import that broke off has sent.
     """
@@ -78,6 +79,7 @@ class Order:
     rows: RowRange = ALL_ROWS
     only: Kind | None = None
     rejects: Path | None = None
+    area: str | None = None
     journals: Path | None = None
     afresh: bool = False
 
@@ -206,9 +208,11 @@ async def import_file(
         rejects = stack.enter_context(Rejects.into(order.rejects, journal))
         if journal is not None:
             journal.begin(Begun(order.file.name, _named(order.rejects)))
+        if order.area is not None:
+            await _areas(order.area, api)
         for kind, row_map in plans:
             for prefix in row_map.spreads() if row_map else ():
-                await api.put("/v1/areas:batch", areas.under(prefix))
+                await _areas(prefix, api)
             run = _Run(
                 order, source, kind, row_map,
                 rejects=rejects, journal=journal, stop=stop or Stop(),
@@ -219,6 +223,14 @@ async def import_file(
         if journal is not None:
             journal.finish()
     return tallies
+
+
+async def _areas(prefix: str, api: Api) -> None:
+    known = areas.under(prefix)
+    if not areas.communities(prefix):
+        raise MapError(f"no community begins with {prefix}")
+    for some in areas.batches(known):
+        await api.put("/v1/areas:batch", some)
 
 
 async def _journal(order: Order, api: Api, console: Console) -> Journal | None:
