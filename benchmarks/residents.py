@@ -15,7 +15,6 @@ raw COPY     the new ones as they were stored, into a table with as many people 
 import argparse
 import asyncio
 import random
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,8 +155,8 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
     if options.statements:
         await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
     steps: list[Step] = []
-    curve = Table(
-        "there", "rows/s", "client µs a row", "PostgreSQL µs a row", "API MB", "database GB"
+    out.print(
+        "there", "rows/s", "client µs a row", "PostgreSQL µs a row", "API MB", "GB", sep=" | "
     )
     for there in range(0, options.residents, options.step):
         step = min(options.step, options.residents - there)
@@ -165,9 +164,8 @@ async def measure(options: argparse.Namespace, ground: Ground, out: Console) -> 
         memory = ground.supervisor.memory_info().rss / MEGABYTE
         size = await database.fetchval("SELECT pg_database_size('registry')") / 1e9
         steps.append(Step(there, told, memory, size))
-        curve.add_row(*_shown(steps[-1]))
-        out.print(f"{time.strftime('%H:%M:%S')} {there:,} there: {steps[-1].rate:,.0f} rows/s")
-    out.print(curve)
+        # At once, not at the end: a city takes an hour.
+        out.print(*_shown(steps[-1]), sep=" | ")
     runs: defaultdict[str, list[Spent]] = defaultdict(list)
     if options.copy:
         await database.execute(
