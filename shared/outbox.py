@@ -25,7 +25,8 @@ from shared.examples import Example, Examples
 from shared.openapi import openapi_body, openapi_reply
 
 SEGMENT = 200_000
-"""Positions per segment of a topic's table; whole segments are dropped when retention allows."""
+"""Positions per segment of a topic's table: its indexes stay small, and a whole one could be put
+away at once. None is while the campaign lasts (docs/decisions/0025-the-outbox-is-kept.md)."""
 AHEAD = 2
 """Segments that stand ready beyond the one being written."""
 NIL = UUID(int=0)
@@ -122,6 +123,15 @@ async def make_segments(tx: Transaction, topic: str) -> None:
                 f"ALTER TABLE {_table(topic)} ATTACH PARTITION {name}"
                 f" FOR VALUES FROM ({number * SEGMENT}) TO ({(number + 1) * SEGMENT})"
             )
+
+
+async def size(tx: Transaction, topic: str) -> int:
+    """Tell how many bytes a topic takes on disk, with its indexes."""
+    taken: int = await tx.value(
+        "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree($1)",
+        _table(topic),
+    )
+    return taken
 
 
 async def flush(tx: Transaction) -> None:
@@ -255,7 +265,7 @@ class ConsumerPosition(msgspec.Struct, frozen=True):
 
 
 async def report(tx: Transaction, name: str, positions: Sequence[ConsumerPosition]) -> None:
-    """Note how far a consumer is; retention never drops what somebody still needs."""
+    """Note how far a consumer is: what nobody needs any more could be put away."""
     await tx.do(
         """
         INSERT INTO outbox_consumer (name, topic, partition, pos, reported_at)

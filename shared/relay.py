@@ -19,7 +19,7 @@ from shared.contracts.envelope import Record
 from shared.database import Database, SessionLock, Transaction
 from shared.errors import TransientError
 from shared.kafka import KafkaSettings, Publisher
-from shared.telemetry import OUTBOX_UNPUBLISHED
+from shared.telemetry import OUTBOX_BYTES, OUTBOX_UNPUBLISHED
 
 PER_PARTITION = 200
 """Records of one partition read and sent in one round."""
@@ -96,6 +96,8 @@ class Relay:
             return
         for topic in self._topics:
             await self._database.transact(outbox.make_segments, topic)
+            size = await self._database.transact(outbox.size, topic)
+            OUTBOX_BYTES.labels(self._service, topic).set(size)
         self._segments_due = time.monotonic() + SEGMENT_SECONDS
 
     async def _publish_round(self, publisher: Publisher) -> int:

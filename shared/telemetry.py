@@ -52,6 +52,11 @@ OUTBOX_UNPUBLISHED = Gauge(
     "Records in the outbox that the relay has not published yet.",
     ["service", "topic"],
 )
+OUTBOX_BYTES = Gauge(
+    "lastmetre_outbox_bytes",
+    "Size on disk of what was announced on a topic; it is kept for the whole campaign.",
+    ["service", "topic"],
+)
 CONSUMER_LAG = Gauge(
     "lastmetre_consumer_lag_positions",
     "Positions between the producer's head and what this consumer applied.",

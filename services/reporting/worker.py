@@ -46,7 +46,8 @@ HANDLERS: Folds = {
 REBUILD_SECONDS = 1.0
 TRIM_SECONDS = 60.0
 REST = 9.0
-"""A chore rests at least so many times as long as it took; not a rebuild, which was asked for."""
+"""A chore rests at least so many times as long as it took; not one that was asked for and is done:
+the next rebuild begins when it is asked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,11 +63,11 @@ async def live(wiring: Wiring, stop: asyncio.Event) -> None:
     """Apply events and do the chores until told to stop; a failing part stops all of it."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wiring.consumer.run(stop))
-        for seconds, rest, chore in _chores(wiring):
-            tasks.create_task(_every(seconds, rest, stop, chore))
+        for seconds, chore in _chores(wiring):
+            tasks.create_task(_every(seconds, stop, chore))
 
 
-def _chores(wiring: Wiring) -> list[tuple[float, float, Callable[[], Awaitable[object]]]]:
+def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
     settings, database = wiring.settings, wiring.database
     watch = ledger.Watch(database, wiring.peers)
 
@@ -83,43 +84,43 @@ def _chores(wiring: Wiring) -> list[tuple[float, float, Callable[[], Awaitable[o
     async def survey() -> None:
         metrics.CAMPAIGN.survey = await watch.survey(sealed_after())
 
-    async def build() -> None:
-        await rebuild.build(database, wiring.builder)
+    async def build() -> bool:
+        return await rebuild.build(database, wiring.builder) is not None
 
     async def tidy() -> None:
         await database.transact(deltas.trim, datetime.now(UTC) - account.KEEP)
         await database.transact(generations.drop_retired)
 
     return [
-        (settings.watch_seconds, REST, look),
-        (settings.ledger_seconds, REST, recount),
-        (settings.ledger_seconds, REST, survey),
-        (REBUILD_SECONDS, 0.0, build),
-        (TRIM_SECONDS, REST, tidy),
+        (settings.watch_seconds, look),
+        (settings.ledger_seconds, recount),
+        (settings.ledger_seconds, survey),
+        (REBUILD_SECONDS, build),
+        (TRIM_SECONDS, tidy),
     ]
 
 
 async def _every(
-    seconds: float, rest: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
+    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
 ) -> None:
     """Do a chore again and again until told to stop; what fails for the moment is done later.
 
     A long chore is cut short by a stop: each of them may be left anywhere and taken up again.
     """
     async with asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(_repeat(seconds, rest, stop, chore))
+        loop = tasks.create_task(_repeat(seconds, stop, chore))
         await stop.wait()
         loop.cancel()
 
 
 async def _repeat(
-    seconds: float, rest: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
+    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
 ) -> None:
     name, failing = getattr(chore, "__name__", ""), False
     while not stop.is_set():
-        began = time.monotonic()
+        began, done = time.monotonic(), False
         try:
-            await chore()
+            done = await chore() is True
         except TransientError as error:
             if not failing:  # an hour of silence is one line, not thousands
                 log.warning("chore_failing", chore=name, why=str(error))
@@ -129,4 +130,4 @@ async def _repeat(
                 log.info("chore_works_again", chore=name)
             failing = False
         # What takes long is done less often: a recount costs registry as long as it takes.
-        await wait_for(stop, max(seconds, rest * (time.monotonic() - began)))
+        await wait_for(stop, max(seconds, 0.0 if done else REST * (time.monotonic() - began)))

@@ -180,7 +180,7 @@ class RollChanged(Message, frozen=True, omit_defaults=True):
     """How many accepted samples or results stand behind it, for the freshness metric."""
 
 
-class Move(msgspec.Struct, frozen=True, array_like=True):
+class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A `Change` as those read it who only count: its standings stay as they were written.
 
     In a thousand changes few standings differ, and what is written the same is the same.

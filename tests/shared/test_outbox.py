@@ -172,6 +172,12 @@ async def test_segments_stand_ready_two_ahead(
         assert chained(await producer.records())
 
 
+async def test_what_a_topic_takes_on_disk_grows_with_what_is_announced(producer: Producer) -> None:
+    before = await producer.database.transact(outbox.size, ROLL)
+    await producer.announce(*range(1, 2_000))
+    assert await producer.database.transact(outbox.size, ROLL) > before > 0
+
+
 # --- the pull ---
 
 
