@@ -7,7 +7,9 @@ again while we run, so that they are rotated without a restart (ADR 0023).
 import hmac
 import os
 import time
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -55,6 +57,7 @@ class Vault:
     def __init__(self, keys_file: Path, look_seconds: float = LOOK_SECONDS) -> None:
         self._file = keys_file
         self._look_seconds = look_seconds
+        self._indexes: dict[Document, bytes] | None = None
         self._refused: str | None = None
         self._take(Keyring.read(keys_file))
 
@@ -97,9 +100,21 @@ class Vault:
 
     def index(self, document: Document) -> bytes:
         """Compute the blind index: equal documents meet, nothing can be read back from it."""
+        known = self._indexes
+        if known is not None and document in known:
+            return known[document]
         message = f"{document.type}\x1f{document.number}".encode()
         # By its name: given the constructor, hmac looks the algorithm up and takes twice as long.
-        return hmac.digest(self._keys.index, message, "sha256")[:INDEX_BYTES]
+        index = hmac.digest(self._keys.index, message, "sha256")[:INDEX_BYTES]
+        if known is not None:
+            known[document] = index
+        return index
+
+    def for_a_batch(self) -> Self:
+        """Make one that remembers indexes: those of a batch are asked for to find, and to store."""
+        remembering = copy(self)
+        remembering._indexes = {}  # noqa: SLF001 - our own
+        return remembering
 
     async def gauge(self) -> None:
         """Set the metrics that say which keys this process knows; also where none is in use."""

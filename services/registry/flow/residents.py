@@ -44,6 +44,7 @@ async def register(
         now: the time
 
     """
+    vault = vault.for_a_batch()
     await sight.whole(tx)
     under_way = await share_under_way(tx)
     noted_at = await locks.noting(tx)
