@@ -20,6 +20,7 @@
             ├── NotFound        404
             │   └── RoundUnknown 404
             ├── WrongMethod     405
+            ├── NotAcceptable   406
             └── Conflict        409   a rule of the field forbids it in this state
                 └── IdReused    409   a client-made id came before with other content
 
@@ -317,6 +318,16 @@ class WrongMethod(ProblemError):
     def headers(self) -> Mapping[str, str]:
         """`Allow`, which a 405 must carry."""
         return {"Allow": self.allowed}
+
+
+class NotAcceptable(ProblemError):
+    """The answer is not to be had in any of the forms that are wanted."""
+
+    slug = "not-acceptable"
+    title = "There is no answer of the wanted type"
+    status = 406
+    cause = "`Accept` names none of the media types that the route answers with."
+    cure = "`offered` lists them; without `Accept` the answer is JSON."
 
 
 class Conflict(ProblemError):

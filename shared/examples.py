@@ -23,6 +23,8 @@ class Example:
     """JSON of the request; None: there is no body."""
     reply: Any = None
     """JSON of the answer, or its text if it is no JSON; None: the answer has no content."""
+    forms: Mapping[str, str] = field(default_factory=dict)
+    """The answer as text of further media types, if the route gives it in such."""
     problems: Sequence[type[LastmetreError]] = ()
     """Problem types of this route, beyond those that follow from its roles and parameters."""
     reasons: Sequence[type[LastmetreError]] = ()

@@ -149,9 +149,10 @@ def _illustrate(operation: dict[str, Any], example: Example) -> None:
     body = operation.get("requestBody", {}).get("content", {}).get(JSON)
     if body is not None and example.body is not None:
         body["examples"] = {"example": {"value": example.body}}
-    for content in _good(operation).get("content", {}).values():
-        if example.reply is not None:
-            content["example"] = example.reply
+    for media, content in _good(operation).get("content", {}).items():
+        shown = example.forms.get(media, example.reply if media in {JSON, NDJSON} else None)
+        if shown is not None:
+            content["example"] = shown
 
 
 def _good(operation: Mapping[str, Any]) -> dict[str, Any]:

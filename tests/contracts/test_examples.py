@@ -1,5 +1,7 @@
 """Every route has an example; each fits the schema of its route, and is true."""
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from typing import Any, cast
@@ -7,11 +9,12 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
+from shared.auth import ROLES
 from shared.bodies import JSON, NDJSON
 from tests.contracts.openapi import documents
 from tests.contracts.playing import EXAMPLES, Player, agrees, calls, content
 from tests.support.guards import assert_guarded
-from tests.support.town import Town
+from tests.support.town import DISTRICT, Town
 
 DOCUMENTS = {service: json.loads(text) for service, text in documents().items()}
 
@@ -51,8 +54,9 @@ def test_the_example_fits_the_schema_of_its_route(
         valid(service, body["examples"]["example"]["value"], body["schema"])
     (answer,) = (a for status, a in operation["responses"].items() if status.startswith("2"))
     for media, told in answer.get("content", {}).items():
-        shown = told["example"] if media == JSON else json.loads(told["example"])
-        valid(service, shown, told["schema"])
+        if media in {JSON, NDJSON} or media in example.forms:
+            shown = json.loads(told["example"]) if media == NDJSON else told["example"]
+            valid(service, shown, told["schema"])
 
 
 def test_an_example_belongs_to_a_route_and_links_to_parameters() -> None:
@@ -79,3 +83,12 @@ async def test_examples_are_true(town: Town) -> None:
         if answer.headers.get("content-type") == NDJSON:
             shown = [json.loads(cast("str", shown))]
         assert agrees(told, shown), f"{call} is answered: {json.dumps(told, ensure_ascii=False)}"
+        for media, text in example.forms.items():
+            asker = town.headers(*ROLES, areas=[DISTRICT])
+            form = await player.ask(call, example, {**asker, "Accept": media})
+            assert agrees(lines(form.text), lines(text)), f"{call} is answered: {form.text}"
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    """Read the lines of a CSV file by its heading."""
+    return list(csv.DictReader(io.StringIO(text, newline="")))

@@ -1,18 +1,34 @@
 """An example of every route of reporting."""
 
+from services.reporting.api.sheets import CSV
 from services.reporting.domain.generations import RebuildRunning
 from shared import audit, parked
 from shared.contracts.registry import ROUNDS
-from shared.errors import RoundUnknown
+from shared.errors import NotAcceptable, RoundUnknown
 from shared.examples import Example, Examples
 
 ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
 SET_ASIDE = '{"areas":[{"code":"410171001","name":"潮河办事处","kind":"office","parent":"410171"}]}'
 
+SPREADSHEET = (
+    "\ufeffcode 代码,name 名称,roll 应检,excluded 免检,sampled 已采样,resulted 已出结果,"
+    "negative 阴性,positive 阳性,inconclusive 可疑,invalid 无效,in_hand 有人负责,"
+    "unaccounted 未落实,visitors 外来人员,visits_open 未完成上门任务,visits_done 已完成上门任务,"
+    "coverage 覆盖率,in_hand.visit 有人负责·上门,in_hand.referral 有人负责·督促,"
+    "in_hand.revisit 有人负责·复访,in_hand.escalation 有人负责·上报,"
+    "in_hand.session 有人负责·专场,round 轮次,as_of 截至,outside.police_list.people 外部人数,"
+    "outside.police_list.as_of 外部人数日期,outside.police_list.coverage 外部覆盖率,"
+    "outside.police_list.over 超过外部人数\r\n"
+    "410171001001,绿园社区,3,0,2,1,1,0,0,0,1,0,0,1,1,0.6666666666666666,1,0,0,0,0,"
+    f"{ROUND},,2,2021-12-31,1.0,false\r\n"
+    f"total,total,3,0,2,1,1,0,0,0,1,0,0,1,1,0.6666666666666666,1,0,0,0,0,{ROUND},,,,,\r\n"
+)
+
 EXAMPLES: Examples = {
     ("GET", "/v1/coverage"): Example(
         query={"round": ROUND, "by": "community"},
-        problems=[RoundUnknown],
+        problems=[RoundUnknown, NotAcceptable],
+        forms={CSV: SPREADSHEET},
         gives={"round": "/round/id"},
         reply={
             "round": {

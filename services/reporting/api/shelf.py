@@ -4,19 +4,22 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T", str, bytes)
 
 COPIES = 128
 """Questions remembered. A table of a city of 3 000 communities is 1.5 MB, of an office 10 kB."""
 
 
 @dataclass(slots=True)
-class _Copy:
+class _Copy(Generic[T]):
     tag: str
-    text: str | None = None
+    content: T | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Shelf:
+class Shelf(Generic[T]):
     """The last rendering of each question, with its entity tag; the least asked for goes first.
 
     A tag names everything that a rendering depends on, so nothing here is ever shown when it is out
@@ -25,9 +28,9 @@ class Shelf:
 
     def __init__(self, size: int = COPIES) -> None:
         self._size = size
-        self._copies: OrderedDict[Hashable, _Copy] = OrderedDict()
+        self._copies: OrderedDict[Hashable, _Copy[T]] = OrderedDict()
 
-    async def copy(self, question: Hashable, tag: str, render: Callable[[], Awaitable[str]]) -> str:
+    async def copy(self, question: Hashable, tag: str, render: Callable[[], Awaitable[T]]) -> T:
         """Hand out the rendering of this tag; who comes while it is being made waits for it.
 
         Args:
@@ -38,11 +41,11 @@ class Shelf:
         """
         copy = self._place(question, tag)
         async with copy.lock:
-            if copy.text is None:
-                copy.text = await render()
-            return copy.text
+            if copy.content is None:
+                copy.content = await render()
+            return copy.content
 
-    def _place(self, question: Hashable, tag: str) -> _Copy:
+    def _place(self, question: Hashable, tag: str) -> _Copy[T]:
         copy = self._copies.get(question)
         if copy is None or copy.tag != tag:
             copy = self._copies[question] = _Copy(tag)
