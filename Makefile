@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-rebuild bench-residents bench-scans bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-bulk: $(INSTALLED) ## measure taking results in against raw COPY and again
 
 bench-carry: $(INSTALLED) ## measure what is carried from end to end and what a result costs; ARGS="--rates 5000 --results 0"
 	@$(RUN)/python -m benchmarks.carry $(ARGS)
+
+bench-import: $(INSTALLED) ## measure an import that is killed three times; ARGS="--rows 200000"
+	@$(RUN)/python -m benchmarks.imports $(ARGS)
 
 bench-rebuild: $(INSTALLED) ## measure building all figures anew from position zero; ARGS="--results 200000"
 	@$(RUN)/python -m benchmarks.rebuild $(ARGS)

@@ -25,6 +25,8 @@ import msgspec
 from deploy.local.errors import LocalError
 
 LATER = frozenset({429, 502, 503, 504})
+NOTHING_DONE = frozenset({"overloaded", "too-many-requests"})
+"""Problems of requests that were refused at the door."""
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 20.0
 PATIENCE = 120.0
@@ -160,18 +162,16 @@ def _trusted() -> ssl.SSLContext:
 
 
 def _may_have_arrived(answer: httpx.Response | httpx.TransportError) -> bool:
+    """Whether something may have been done of a request whose answer is no use."""
     if isinstance(answer, httpx.Response):
-        return answer.status_code != httpx.codes.TOO_MANY_REQUESTS
+        return _problem(answer).type.rpartition("/")[2] not in NOTHING_DONE
     return not isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def _read(answer: httpx.Response) -> bytes:
     if answer.is_success:
         return answer.content
-    try:
-        problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.MsgspecError:
-        problem = _Problem(detail=answer.reason_phrase)
+    problem = _problem(answer)
     raise Refused(answer.status_code, problem.type, problem.detail or problem.title)
 
 
@@ -198,6 +198,13 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def _problem(answer: httpx.Response) -> "_Problem":
+    try:
+        return msgspec.json.decode(answer.content, type=_Problem)
+    except msgspec.MsgspecError:
+        return _Problem(detail=answer.reason_phrase)
 
 
 class _Problem(msgspec.Struct):

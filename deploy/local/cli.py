@@ -118,6 +118,10 @@ Out = Annotated[
     typer.Option(dir_okay=False, help=".csv or .ndjson, with or without .gz or .zst; .parquet"),
 ]
 Seed = Annotated[int, typer.Option(help="the same seed invents the same")]
+AtOnce = Annotated[
+    int,
+    typer.Option(min=1, max=32, help="batches under way; two for each process of registry's API"),
+]
 KeysFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="registry's file of keys")
 ]
@@ -233,12 +237,15 @@ def import_residents(
         typer.Option(metavar="CODE", help="send the areas of this district or city first"),
     ] = None,
     rejects: Rejects = None,
+    at_once: AtOnce = 2,
     afresh: Afresh = False,
 ) -> None:
     """Send residents; running it again is harmless, and goes on where it broke off."""
     from deploy.local import importing
 
-    order = importing.Order("residents", file, map_file, area=area, rejects=rejects, afresh=afresh)
+    order = importing.Order(
+        "residents", file, map_file, area=area, rejects=rejects, at_once=at_once, afresh=afresh
+    )
     raise typer.Exit(
         importing.command(order, rows=rows, registry=_registry(registry), token=_given_token())
     )
@@ -256,6 +263,7 @@ def import_results(
     rows: Rows = None,
     only: Annotated[Kind | None, typer.Option(help="of a map that makes both, only these")] = None,
     rejects: Rejects = None,
+    at_once: AtOnce = 2,
     afresh: Afresh = False,
 ) -> None:
     """Send samples and results; running it again is harmless, and goes on where it broke off."""
@@ -263,7 +271,7 @@ def import_results(
 
     order = importing.Order(
         "results", file, map_file, round_id,
-        only=only.value if only else None, rejects=rejects, afresh=afresh,
+        only=only.value if only else None, rejects=rejects, at_once=at_once, afresh=afresh,
     )  # fmt: skip
     raise typer.Exit(
         importing.command(order, rows=rows, registry=_registry(registry), token=_given_token())

@@ -54,8 +54,10 @@ NEXT: dict[Kind, str] = {
 """What to do when all went well."""
 BATCH = 5_000
 """Rows of a batch: what registry takes in at the least cost a row."""
-IN_FLIGHT = 3
-"""Batches under way: one is written down while one is read and one is answered."""
+AT_ONCE = 2
+"""Batches under way: as many as a process of registry works at. A third would only wait there."""
+AHEAD = 2
+"""Batches that are made before their turn, so that none under way is waited for twice."""
 
 WRONG_ORDER = 2
 """Exit code when nothing was imported because the file, the map or the rows make no sense."""
@@ -68,8 +70,8 @@ class Order:
     `only` leaves out the other half of a map that makes residents and results; `rejects` takes a
     CSV of the rows that were not taken: line, reason, detail, and no value of any row (R20).
     `area` is the beginning of the codes whose areas are sent first; those of a map's `spread` are.
-    `journals` is the folder where it is kept how far the import is; None: nowhere. `afresh` sends
-    everything, also what an import that broke off has sent.
+    `at_once` are the batches under way; `journals` is the folder where it is kept how far the
+    import is; None: nowhere. `afresh` sends everything, also what one that broke off has sent.
     """
 
     kind: Kind
@@ -80,6 +82,7 @@ class Order:
     only: Kind | None = None
     rejects: Path | None = None
     area: str | None = None
+    at_once: int = AT_ONCE
     journals: Path | None = None
     afresh: bool = False
 
@@ -459,27 +462,33 @@ class _Run:
         self.tally.before = self.tally.rows
         began = time.monotonic()
         cut = Cut(self.order.rows, BATCH, wanted=lambda number: number not in answered)
-        batches = self._batches(cut)
-        turn = asyncio.Lock()
+        ready: asyncio.Queue[_Batch | None] = asyncio.Queue(AHEAD)
         with _progress(console, self.kind, self.source.extent()) as show:
 
-            async def sender() -> None:
-                while not self._ended():
-                    # In a thread: batches under way are not kept waiting by one that is made.
-                    async with turn:
-                        batch = await asyncio.to_thread(self._next, batches)
-                    if batch is None or self._ended():
-                        return
+            async def maker() -> None:
+                # In a thread: batches under way are not kept waiting by one that is made.
+                batches = self._batches(cut)
+                while not self._ended() and (batch := await asyncio.to_thread(self._next, batches)):
                     self.tally.rows += batch.rows
+                    await ready.put(batch)
+                await ready.put(None)
+
+            async def sender() -> None:
+                while (batch := await ready.get()) is not None:
+                    if self._ended():
+                        self.tally.rows -= batch.rows  # made for nothing, and never sent
+                        continue
                     try:
                         await self._send(api, batch)
                     except (CallError, OSError) as error:
                         self.tally.stopped_by = self.tally.stopped_by or str(error)
                     show(batch.at, self.tally.rows - self.tally.lost, time.monotonic() - began)
+                await ready.put(None)  # the others are to end as well
 
-            async with asyncio.TaskGroup() as senders:
-                for _ in range(IN_FLIGHT):
-                    senders.create_task(sender())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(maker())
+                for _ in range(self.order.at_once):
+                    tasks.create_task(sender())
         self.tally.stopped_by = self.tally.stopped_by or self.stop.reason
         self.tally.seconds = time.monotonic() - began
         return self.tally
