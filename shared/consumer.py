@@ -59,7 +59,7 @@ TOGETHER_BYTES = 4_000_000
 
 STOPPED = Gauge(
     "lastmetre_consumer_stopped_partitions",
-    "Partitions whose producer's history changed under us",
+    "Partitions whose producer's history changed under us, until it is adopted.",
     ["service", "topic"],
 )
 

@@ -9,18 +9,33 @@ the asyncpg connection of the same transaction, for COPY and set-based SQL.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 import asyncpg
 import structlog
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import CursorResult, Executable, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shared.address import Address
 from shared.contracts.envelope import Message
 from shared.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import QueuePool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +69,11 @@ CONNECT_SECONDS = 5.0
 GRACE_SECONDS = 2.0
 """How much longer than the server we wait for its own word that a statement took too long, and how
 long for a rollback: a server that hangs gives neither, and its connection is thrown away."""
+
+POOL_REFUSED = Counter(
+    "lastmetre_database_pool_refused_total",
+    "Times that no connection came free in the time that a use case may wait for one.",
+)
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +203,8 @@ class Database:
             },
         )
         event.listen(self.engine.sync_engine, "checkout", _discard_if_closed)
+        self._borrowers = 0
+        POOLS.databases.add(self)
         self._before_commit = before_commit
 
     @asynccontextmanager
@@ -260,14 +282,22 @@ class Database:
         async with self.begin(readonly=True) as tx:
             await tx.execute(text("SELECT 1"))
 
+    def pool(self) -> "Pool":
+        """How it is with the connections at this moment."""
+        pool = cast("QueuePool", self.engine.sync_engine.pool)
+        lent = pool.checkedout()
+        return Pool(pool.size(), lent, max(0, self._borrowers - lent))
+
     async def close(self) -> None:
         """Close every connection."""
+        POOLS.databases.discard(self)
         await self.engine.dispose()
 
     @asynccontextmanager
     async def _borrow(self) -> AsyncIterator[AsyncConnection]:
         """Borrow a connection from the pool, and tell faults of the moment as such."""
         raw: asyncpg.Connection[Any] | None = None
+        self._borrowers += 1
         try:
             async with self.engine.connect() as connection:
                 raw = await _raw(connection)
@@ -285,12 +315,16 @@ class Database:
             # Inside the block statements raise asyncpg's errors; only connecting raises these.
             raise TransientError(f"database: {type(error.orig).__name__}") from error
         except TRANSIENT as error:
+            if isinstance(error, exc.TimeoutError):
+                POOL_REFUSED.inc()
             raise TransientError(f"database: {type(error).__name__}") from error
         except asyncpg.InterfaceError as error:
             # asyncpg says the same of a lost connection and of a wrong call.
             if raw is not None and not raw.is_closed():
                 raise
             raise TransientError("database: connection lost") from error
+        finally:
+            self._borrowers -= 1
 
     async def _flush(self, tx: Transaction) -> None:
         if not tx.announced:
@@ -298,6 +332,36 @@ class Database:
         if self._before_commit is None:
             raise RuntimeError("this database has no outbox to announce through")
         await self._before_commit(tx)
+
+
+class Pool(NamedTuple):
+    """Connections that a process may hold, those that are lent, and who waits for one."""
+
+    size: int
+    in_use: int
+    waiting: int
+
+
+class _Pools(Collector):
+    """Tells of the pools when somebody asks; nothing is counted on the way of a transaction."""
+
+    def __init__(self) -> None:
+        self.databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+    def collect(self) -> Iterator[Metric]:
+        """Render them: of all databases that are open, and a process has one."""
+        pools = [database.pool() for database in self.databases]
+        for name, tells in (
+            ("size", "Connections that this process may hold to its database."),
+            ("in_use", "Connections that a transaction or a session lock has now."),
+            ("waiting", "Use cases that wait for a connection."),
+        ):
+            value = sum(getattr(pool, name) for pool in pools)
+            yield GaugeMetricFamily(f"lastmetre_database_pool_{name}", tells, value=value)
+
+
+POOLS = _Pools()
+REGISTRY.register(POOLS)
 
 
 class SessionLock:

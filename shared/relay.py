@@ -8,6 +8,7 @@ sending: after a crash the last round is sent again.
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 
 import structlog
@@ -19,7 +20,7 @@ from shared.contracts.envelope import Record
 from shared.database import Database, SessionLock, Transaction
 from shared.errors import TransientError
 from shared.kafka import KafkaSettings, Publisher
-from shared.telemetry import OUTBOX_BYTES, OUTBOX_UNPUBLISHED
+from shared.telemetry import OUTBOX_BYTES, OUTBOX_OLDEST, OUTBOX_SECONDS, OUTBOX_UNPUBLISHED
 
 PER_PARTITION = 200
 """Records of one partition read and sent in one round."""
@@ -34,8 +35,10 @@ FULL_ROUND = 100
 """Records of a round after which there is no pause."""
 SEGMENT_SECONDS = 60.0
 
-PUBLISHED = Counter("lastmetre_outbox_published_total", "Outbox records sent to Kafka", ["topic"])
-LEADER = Gauge("lastmetre_relay_leader", "1 while this relay is the one that publishes")
+PUBLISHED = Counter(
+    "lastmetre_outbox_published_total", "Records of the outbox sent to Kafka.", ["topic"]
+)
+LEADER = Gauge("lastmetre_relay_leader", "1 while this relay is the one that publishes.")
 
 log = structlog.get_logger(__name__)
 
@@ -114,8 +117,13 @@ class Relay:
             if failure is not None:
                 raise failure
         await self._database.transact(_checkpoint, [run[-1] for run in runs])
+        now = datetime.now(UTC)
         for run in runs:
             PUBLISHED.labels(run[0].topic).inc(len(run))
+            seconds = OUTBOX_SECONDS.labels(self._service, run[0].topic)
+            for record in run:
+                # The database's clock and ours may differ by more than the way took.
+                seconds.observe(max(0.0, (now - record.recorded_at).total_seconds()))
         return len(records)
 
     async def _unpublished(self) -> list[Record]:
@@ -145,13 +153,23 @@ class Relay:
         try:
             async with self._database.begin(readonly=True) as tx:
                 rows = await tx.rows(
-                    "SELECT topic, sum(h.pos - p.pos) FROM outbox_head h"
-                    " JOIN outbox_published p USING (topic, partition) GROUP BY topic"
+                    """
+                    SELECT topic, sum(h.pos - p.pos), greatest(0, coalesce(
+                        extract(epoch FROM clock_timestamp() - min(next.recorded_at)), 0))
+                    FROM outbox_head h JOIN outbox_published p USING (topic, partition)
+                    LEFT JOIN LATERAL (
+                        SELECT o.recorded_at FROM outbox o
+                        WHERE o.topic = p.topic AND o.partition = p.partition AND o.pos = p.pos + 1
+                            AND h.pos > p.pos
+                    ) AS next ON true
+                    GROUP BY topic
+                    """
                 )
         except TransientError:
             return  # readiness says why
-        for topic, unpublished in rows:
+        for topic, unpublished, age in rows:
             OUTBOX_UNPUBLISHED.labels(self._service, topic).set(unpublished)
+            OUTBOX_OLDEST.labels(self._service, topic).set(age)
 
 
 async def _checkpoint(tx: Transaction, last: Sequence[Record]) -> None:

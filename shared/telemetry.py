@@ -57,6 +57,17 @@ OUTBOX_BYTES = Gauge(
     "Size on disk of what was announced on a topic; it is kept for the whole campaign.",
     ["service", "topic"],
 )
+OUTBOX_OLDEST = Gauge(
+    "lastmetre_outbox_oldest_unpublished_seconds",
+    "Age of the oldest record in the outbox that is not on Kafka yet; 0: there is none.",
+    ["service", "topic"],
+)
+OUTBOX_SECONDS = Histogram(
+    "lastmetre_outbox_publish_seconds",
+    "From the commit that announced a record to Kafka's acknowledgement, of every record.",
+    ["service", "topic"],
+    buckets=(0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300),
+)
 CONSUMER_LAG = Gauge(
     "lastmetre_consumer_lag_positions",
     "Positions between the producer's head and what this consumer applied.",

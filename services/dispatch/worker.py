@@ -33,8 +33,11 @@ from shared.errors import TransientError
 from shared.http import Ops
 from shared.relay import Relay
 
-VISITS_OPEN = Gauge(
-    "lastmetre_visits_open", "Visits planned, assigned or started", ["round", "office"]
+WAITING = Gauge("lastmetre_visits_waiting", "Visits that wait for a team.", ["round", "office"])
+OLDEST_WAITING = Gauge(
+    "lastmetre_oldest_waiting_seconds",
+    "How long the visit waits for a team that waits longest, by the round's clock; 0: none does.",
+    ["round", "office"],
 )
 
 BREATH_SECONDS = 0.2
@@ -108,7 +111,7 @@ async def run(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
     woken = asyncio.Event()
     async with connect(settings) as wiring, asyncio.TaskGroup() as tasks:
         ops.checks["database"] = wiring.database.ping
-        ops.gauges.append(partial(gauge_open_visits, wiring))
+        ops.gauges.append(partial(gauge_waiting, wiring))
         tasks.create_task(consumer(wiring, woken.set).run(stop))
         tasks.create_task(_keep_house_until(stop, woken, wiring))
 
@@ -134,13 +137,16 @@ async def _pause(stop: asyncio.Event, woken: asyncio.Event, seconds: float) -> N
         stopped.cancel()
 
 
-async def gauge_open_visits(wiring: Wiring) -> None:
-    """Count open visits per round and office, when somebody asks."""
+async def gauge_waiting(wiring: Wiring) -> None:
+    """Count who waits for a team per round and office, when somebody asks."""
     async with wiring.database.begin(readonly=True) as tx:
-        counts = await totals.open_visits(tx)
-    VISITS_OPEN.clear()
-    for (round_id, office), count in counts.items():
-        VISITS_OPEN.labels(round_id, office).set(count)
+        queues = await totals.queues(tx)
+    WAITING.clear()
+    OLDEST_WAITING.clear()
+    for queue in queues:
+        waited = (queue.now - queue.since).total_seconds() if queue.since else 0.0
+        WAITING.labels(queue.round, queue.office).set(queue.visits)
+        OLDEST_WAITING.labels(queue.round, queue.office).set(max(0.0, waited))
 
 
 async def relay(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:

@@ -19,6 +19,9 @@ class Settings(ServiceSettings):
     ledger_seconds: float = Field(
         2, gt=0, description="how often the worker proves the account, for the metrics"
     )
+    result_hours: float = Field(
+        24, gt=0, description="how long a result may take after sampling before it is late (R13)"
+    )
     sealed_gauge_seconds: float = Field(
         86_400, ge=0, description="how long the gauges of a sealed round are still shown"
     )

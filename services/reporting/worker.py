@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from services.reporting import metrics
-from services.reporting.flow import account, ledger, producers, rebuild, snapshots
+from services.reporting.flow import account, figures, ledger, producers, rebuild, snapshots
 from services.reporting.settings import Settings
 from services.reporting.store import deltas, generations
 from services.reporting.wiring import Folds, Wiring, connect
@@ -44,6 +44,7 @@ HANDLERS: Folds = {
 }
 
 REBUILD_SECONDS = 1.0
+LATE_SECONDS = 30.0
 TRIM_SECONDS = 60.0
 REST = 9.0
 """A chore rests at least so many times as long as it took; not one that was asked for and is done:
@@ -84,6 +85,11 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
     async def survey() -> None:
         metrics.CAMPAIGN.survey = await watch.survey(sealed_after())
 
+    async def look_for_late() -> None:
+        patience = timedelta(hours=settings.result_hours)
+        async with database.snapshot() as tx:
+            metrics.CAMPAIGN.overdue = await figures.overdue(tx, patience, sealed_after())
+
     async def build() -> bool:
         return await rebuild.build(database, wiring.builder) is not None
 
@@ -95,6 +101,7 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
         (settings.watch_seconds, look),
         (settings.ledger_seconds, recount),
         (settings.ledger_seconds, survey),
+        (LATE_SECONDS, look_for_late),
         (REBUILD_SECONDS, build),
         (TRIM_SECONDS, tidy),
     ]

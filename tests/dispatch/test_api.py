@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from services.dispatch.api.access import ACCESS
 from services.dispatch.app import create_app
 from services.dispatch.settings import Settings
-from services.dispatch.worker import gauge_open_visits
+from services.dispatch.worker import gauge_waiting
 from shared.auth import ROLES
 from shared.http import PUBLIC
 from tests.dispatch.conftest import (
@@ -341,19 +342,28 @@ async def test_every_route_is_closed_to_every_role_that_is_not_in_the_table(as_:
             assert (answer.status_code == 403) == (role not in roles), (method, path, role)
 
 
-async def test_open_visits_are_metered_per_round_and_office(day: Day, as_: Client) -> None:
+async def test_who_waits_for_a_team_is_metered_per_round_and_office(day: Day, as_: Client) -> None:
+    def waiting(office: str) -> tuple[float | None, float | None]:
+        place = {"round": "r1", "office": office}
+        return (
+            REGISTRY.get_sample_value("lastmetre_visits_waiting", place),
+            REGISTRY.get_sample_value("lastmetre_oldest_waiting_seconds", place),
+        )
+
     await planned(day, "ann", "bob")
     await day.roll(change("cyn", standing("unaccounted", "mobility")), community=THERE)
-    await gauge_open_visits(day.wiring)
-    metrics = (await as_("office").get("/metrics")).text
-    assert f'lastmetre_visits_open{{office="{OFFICE}",round="r1"}} 2.0' in metrics
-    assert f'lastmetre_visits_open{{office="{THERE[:9]}",round="r1"}} 1.0' in metrics
+    await gauge_waiting(day.wiring)
+    assert waiting(OFFICE) == (2, 0)
+    assert waiting(THERE[:9]) == (1, 0)
+    # By the clock of the round, which is not the one on the wall.
+    await day.tick(MORNING + HOUR / 2)
+    await gauge_waiting(day.wiring)
+    assert waiting(OFFICE) == (2, 1800)
 
     # None is told as none: an alarm must not take it for silence.
     await day.roll(*(change(who, standing("sampled", "mobility")) for who in ("ann", "bob")))
-    await gauge_open_visits(day.wiring)
-    metrics = (await as_("office").get("/metrics")).text
-    assert f'lastmetre_visits_open{{office="{OFFICE}",round="r1"}} 0.0' in metrics
+    await gauge_waiting(day.wiring)
+    assert waiting(OFFICE) == (0, 0)
     assert (await as_("office").get("/readyz")).json()["status"] == "ready"
 
 

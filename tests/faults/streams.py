@@ -129,6 +129,7 @@ async def assert_the_pull_carries_on(
         taken_over = await stream.applied()
         assert brought("pull") > pulled
         assert await stream.unpublished() == 1
+        assert metric("lastmetre_outbox_oldest_unpublished_seconds", service="producer") > 0
         await eventually(
             lambda: (
                 metric("lastmetre_consumer_lag_positions", service="follower", partition="0") == 0
@@ -142,4 +143,5 @@ async def assert_the_pull_carries_on(
     carried = await stream.carried_by_kafka()
     await eventually(stream.all_published, PATIENCE)
     await stream.applied()
+    assert metric("lastmetre_outbox_oldest_unpublished_seconds", service="producer") == 0
     tell(f"pulled after {taken_over:.1f} s; by Kafka again {carried:.1f} s after it was back")

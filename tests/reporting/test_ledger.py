@@ -8,11 +8,11 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from services.reporting import metrics
-from services.reporting.flow import ledger
+from services.reporting.flow import figures, ledger
 from services.reporting.store import deltas
 from shared.contracts.dispatch import HandsChanged
 from shared.contracts.envelope import partition_of
-from shared.contracts.registry import Hand, RollChanged, RoundOpened, Standing
+from shared.contracts.registry import Hand, RollChanged, RoundOpened, RoundTicked, Standing
 from tests.reporting.conftest import CHAOHE, FIRST, QIANCHENG, THIRD, Desk, round_message
 from tests.reporting.producers import change, rolls
 
@@ -245,6 +245,8 @@ async def test_gauges_tell_each_office_and_leave_with_a_round_that_is_long_over(
     assert f'lastmetre_unaccounted{{office="{QIANCHENG}",round="{day}"}} 1.0' in told
     assert f'lastmetre_coverage_ratio{{office="{CHAOHE}",round="{day}"}} 0.0' in told
     assert f'lastmetre_ledger_balanced{{round="{day}"}} 1.0' in told
+    assert f'lastmetre_round_open{{round="{day}"}} 1.0' in told
+    assert f'lastmetre_office_info{{name="潮河街道",office="{CHAOHE}"}} 1.0' in told
     desk.world.registry.down = True
     assert f'lastmetre_ledger_balanced{{round="{day}"}} NaN' in await scrape(now)
     desk.world.registry.down = False
@@ -254,6 +256,25 @@ async def test_gauges_tell_each_office_and_leave_with_a_round_that_is_long_over(
     assert "lastmetre_ledger_balanced{" not in sealed
     assert f'round="{day}"' in sealed
     assert f'round="{day}"' not in await scrape(datetime.now(UTC) + timedelta(days=1))
+
+
+async def test_r13_results_are_late_by_the_clock_of_the_round(desk: Desk) -> None:
+    """Three were swabbed at noon; one has a result."""
+    awaited = msgspec.structs.replace(SAMPLED, result=None)
+    round_id = await desk.open_round({FIRST: 4, THIRD: 1})
+    moved = [change(UNTESTED, each) for each in (SAMPLED, awaited, awaited)]
+    desk.world.registry.announce(RollChanged(round_id, {FIRST: moved}), FIRST)
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+
+    async def late(clock: datetime) -> dict[str, int]:
+        desk.world.registry.announce(RoundTicked(round_id, clock), round_id)
+        await desk.wiring.consumer.catch_up()
+        async with desk.database.snapshot() as tx:
+            overdue = await figures.overdue(tx, timedelta(hours=6), long_ago)
+        return overdue[round_id]
+
+    assert await late(NOON + timedelta(hours=6)) == {QIANCHENG: 0, CHAOHE: 0}
+    assert await late(NOON + timedelta(hours=6, minutes=5)) == {QIANCHENG: 2, CHAOHE: 0}
 
 
 async def test_the_metrics_hold_the_counters_of_the_moment_against_the_last_recount(

@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from shared.contracts.registry import ROLL
 from shared.database import AlreadyWritten, Database, Transaction
@@ -276,7 +277,15 @@ async def test_deadlocks_that_do_not_end_are_told_as_transient(
 
 
 async def test_an_empty_pool_is_told_and_not_waited_for(single: Database) -> None:
+    refused = REGISTRY.get_sample_value("lastmetre_database_pool_refused_total") or 0
     async with single.begin():
+        assert single.pool() == (1, 1, 0)
+        waiting = asyncio.create_task(single.ping())
+        await asyncio.sleep(0)  # it begins
+        assert single.pool() == (1, 1, 1)
+        with pytest.raises(TransientError):
+            await waiting
+        assert REGISTRY.get_sample_value("lastmetre_database_pool_refused_total") == refused + 1
         with pytest.raises(TransientError):
             await single.ping()
     await single.ping()

@@ -32,7 +32,9 @@ GATHERED = frozenset({("POST", "/v1/results")})
 """Routes whose requests are written down together."""
 
 ACCEPTED = prometheus_client.Counter(
-    "lastmetre_results_accepted_total", "Rows of samples and results", ["channel", "status"]
+    "lastmetre_results_accepted_total",
+    "Rows of samples and results that were answered, by channel and answer.",
+    ["channel", "status"],
 )
 
 

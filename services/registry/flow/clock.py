@@ -18,10 +18,10 @@ from shared.database import Database
 from shared.errors import PermanentError
 
 STEPPED = Counter(
-    "lastmetre_rounds_stepped_total", "Rounds opened, closed or sealed by the clock", ["step"]
+    "lastmetre_rounds_stepped_total", "Rounds opened, closed or sealed by the clock.", ["step"]
 )
 TURNED = Counter(
-    "lastmetre_needs_turned_total", "Residents whose needs were judged anew by the clock"
+    "lastmetre_needs_turned_total", "Residents whose needs were judged anew by the clock."
 )
 
 log = structlog.get_logger(__name__)

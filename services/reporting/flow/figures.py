@@ -4,6 +4,7 @@ Cost grows with communities and cells, never with residents.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from services.reporting.domain.areas import AREA_WIDTH, TOTAL, ByArea, name_of
@@ -110,6 +111,30 @@ async def _coverage_by_area(
 
 def _total(cells: Cells, visits: Cells, outside: OutsideByCode) -> Line:
     return area_line("total", "total", cells, visits, outside.get(TOTAL, ()))
+
+
+async def overdue(
+    tx: Transaction, patience: timedelta, sealed_after: datetime
+) -> dict[str, dict[str, int]]:
+    """Count, by round and office, results that are late: of swabs older than the patience (R13).
+
+    Told from the series and the account, so it is what is missing for certain: a younger swab that
+    has its result already stands in for an older one that has none. Of rounds that are not sealed.
+    """
+    generation = await generations.current(tx)
+    late: dict[str, dict[str, int]] = {}
+    for each in await rounds.watched(tx, generation, sealed_after):
+        if each.state == "sealed":
+            continue
+        view, width = View(generation, each, EVERYWHERE), AREA_WIDTH["office"]
+        due = (each.clock_at or datetime.now(UTC)) - patience
+        cells = await figures.cells_by_area(tx, view, width)
+        swabs = await figures.sampled_before(tx, view, width, int(due.timestamp() // SLOT_SECONDS))
+        late[each.id] = {
+            office: max(0, swabs.get(office, 0) - counted.get("resulted", 0))
+            for office, counted in cells.items()
+        }
+    return late
 
 
 async def series(

@@ -86,7 +86,7 @@ class Watch:
             for each in watched
             if each.id in self._evidence and each.state != "sealed"
         }
-        return metrics.Survey(offices, balanced)
+        return metrics.Survey(watched, offices, balanced)
 
     async def _verdict(self, round_id: str, evidence: Evidence) -> bool | None:
         proven = await prove(self._database, round_id, evidence)

@@ -56,6 +56,17 @@ async def series_by_area(
     return _nested(rows)
 
 
+async def sampled_before(tx: Transaction, view: View, width: int, slot: int) -> dict[str, int]:
+    """Sum samples by areas of one level, up to the beginning of a slot of sampling time."""
+    rows = await tx.rows(
+        "SELECT left(community, $3) AS code, sum(n)::bigint FROM series"
+        " WHERE generation = $1 AND round = $2 AND community LIKE ANY ($4) AND slot < $5"
+        " GROUP BY 1",
+        view.generation, view.round.id, width, within(view.areas), slot,
+    )  # fmt: skip
+    return dict(map(tuple, rows))
+
+
 async def at_cut(
     tx: Transaction, generation: int, round_id: str, cut: Mapping[int, int]
 ) -> dict[str, dict[str, int]]:
