@@ -48,30 +48,6 @@ READERS = ("reporting api", "PostgreSQL, reporting")
 COPY, ANEW, SERIES = "coverage, copy at hand", "coverage", "series"
 LEDGER, LEDGER_LATER = "ledger", "ledger, recount at hand"
 
-_TESTED = """
-    SELECT left(r.community, 9) AS office, count(*) AS sampled, count(p.outcome) AS resulted,
-        count(*) FILTER (WHERE p.outcome = 'negative') AS negative,
-        count(*) FILTER (WHERE p.outcome = 'positive') AS positive,
-        count(*) FILTER (WHERE p.outcome = 'inconclusive') AS inconclusive,
-        count(*) FILTER (WHERE p.outcome = 'invalid') AS invalid
-    FROM sample AS s JOIN resident AS r ON r.id = s.resident
-    LEFT JOIN report AS p ON p.round = $1 AND p.sample = s.id
-        AND p.superseded_by IS NULL AND p.released_at IS NOT NULL
-    WHERE s.round = $1 AND s.voided_by IS NULL GROUP BY 1
-"""
-_OTHERS = """
-    SELECT left(r.community, 9) AS office,
-        count(*) FILTER (WHERE e.resident IS NOT NULL) AS excluded,
-        count(*) FILTER (WHERE e.resident IS NULL) AS in_hand
-    FROM (SELECT resident FROM hand WHERE round = $1 AND kind IS NOT NULL
-          UNION SELECT resident FROM exclusion WHERE round = $1 AND revoked_at IS NULL) AS n
-    JOIN resident AS r ON r.id = n.resident AND r.alive
-    LEFT JOIN exclusion AS e
-        ON e.round = $1 AND e.resident = n.resident AND e.revoked_at IS NULL
-    WHERE NOT EXISTS (
-        SELECT FROM sample WHERE round = $1 AND resident = n.resident AND voided_by IS NULL)
-    GROUP BY 1
-"""
 LIVE = {
     # Everybody beside what there is of them. Here and below a person swabbed twice would count
     # twice (against R1): that is in favour of what we compare with.
@@ -95,13 +71,36 @@ LIVE = {
         WHERE r.alive AND left(r.community, 9) = ANY ($2) GROUP BY 1
     """,
     # The roll from an index alone; joined are only those of whom there is anything.
-    "in parts": (
-        "WITH roll AS (SELECT left(community, 9) AS office, count(*) AS roll"
-        " FROM resident WHERE alive GROUP BY 1),"
-        f" tested AS ({_TESTED}), others AS ({_OTHERS})"
-        " SELECT * FROM roll LEFT JOIN tested USING (office) LEFT JOIN others USING (office)"
-        " WHERE office = ANY ($2)"  # noqa: S608 - our own words
-    ),
+    "in parts": """
+        WITH roll AS (
+            SELECT left(community, 9) AS office, count(*) AS roll
+            FROM resident WHERE alive GROUP BY 1
+        ), tested AS (
+            SELECT left(r.community, 9) AS office, count(*) AS sampled, count(p.outcome) AS resulted,
+                count(*) FILTER (WHERE p.outcome = 'negative') AS negative,
+                count(*) FILTER (WHERE p.outcome = 'positive') AS positive,
+                count(*) FILTER (WHERE p.outcome = 'inconclusive') AS inconclusive,
+                count(*) FILTER (WHERE p.outcome = 'invalid') AS invalid
+            FROM sample AS s JOIN resident AS r ON r.id = s.resident
+            LEFT JOIN report AS p ON p.round = $1 AND p.sample = s.id
+                AND p.superseded_by IS NULL AND p.released_at IS NOT NULL
+            WHERE s.round = $1 AND s.voided_by IS NULL GROUP BY 1
+        ), others AS (
+            SELECT left(r.community, 9) AS office,
+                count(*) FILTER (WHERE e.resident IS NOT NULL) AS excluded,
+                count(*) FILTER (WHERE e.resident IS NULL) AS in_hand
+            FROM (SELECT resident FROM hand WHERE round = $1 AND kind IS NOT NULL
+                  UNION SELECT resident FROM exclusion WHERE round = $1 AND revoked_at IS NULL) AS n
+            JOIN resident AS r ON r.id = n.resident AND r.alive
+            LEFT JOIN exclusion AS e
+                ON e.round = $1 AND e.resident = n.resident AND e.revoked_at IS NULL
+            WHERE NOT EXISTS (
+                SELECT FROM sample WHERE round = $1 AND resident = n.resident AND voided_by IS NULL)
+            GROUP BY 1
+        )
+        SELECT * FROM roll LEFT JOIN tested USING (office) LEFT JOIN others USING (office)
+        WHERE office = ANY ($2)
+    """,
 }
 STATE_ROWS = """
     SELECT left(counted_in, 9) AS office, class, result, count(*) FROM roll_state
