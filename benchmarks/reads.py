@@ -76,7 +76,8 @@ LIVE = {
             SELECT left(community, 9) AS office, count(*) AS roll
             FROM resident WHERE alive GROUP BY 1
         ), tested AS (
-            SELECT left(r.community, 9) AS office, count(*) AS sampled, count(p.outcome) AS resulted,
+            SELECT left(r.community, 9) AS office, count(*) AS sampled,
+                count(p.outcome) AS resulted,
                 count(*) FILTER (WHERE p.outcome = 'negative') AS negative,
                 count(*) FILTER (WHERE p.outcome = 'positive') AS positive,
                 count(*) FILTER (WHERE p.outcome = 'inconclusive') AS inconclusive,
