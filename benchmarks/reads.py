@@ -15,8 +15,8 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from statistics import median
@@ -47,6 +47,7 @@ READERS = ("reporting api", "PostgreSQL, reporting")
 """Processes that a read costs."""
 COPY, ANEW, SERIES = "coverage, copy at hand", "coverage", "series"
 LEDGER, LEDGER_LATER = "ledger", "ledger, recount at hand"
+TABLE = "/v1/coverage?by=office"
 
 LIVE = {
     # Everybody beside what there is of them. Here and below a person swabbed twice would count
@@ -171,8 +172,10 @@ class Bench:
         self._token = development_token(["district"], [DISTRICT], sub="reader")
         # A second area that is not there: they see the same, and share no copy.
         self._strangers = cycle(
-            development_token(["district"], [DISTRICT, f"42{n:04}"], sub=f"reader {n}")
-            for n in range(STRANGERS)
+            [
+                development_token(["district"], [DISTRICT, f"42{n:04}"], sub=f"reader {n}")
+                for n in range(STRANGERS)
+            ]
         )
 
     async def ask(self, path: str, token: str = "", etag: str = "") -> Answer:
@@ -187,41 +190,35 @@ class Bench:
             raise SystemExit(f"{path} answered {answer.status}: {answer.body[:300]!r}")
         return answer
 
-    async def read(self, times: int, path: str, token: Callable[[], str]) -> Reads:
-        """Read so often, in turns."""
-        found = Reads()
-        for _ in range(self._options.turns):
-            taken = []
-            with spent(self._stack, READERS) as used:
-                for _ in range(times):
-                    own = token()
-                    began = time.perf_counter()
-                    await self.ask(path, own)
-                    taken.append(time.perf_counter() - began)
-            found.p50.append(median(taken) * 1e3)
-            found.micro.append(used[0] * 1e6 / times)
-        return found
+    async def turn(self, found: Reads, times: int, path: str, *, anew: bool = False) -> None:
+        """Read so often, one after another; `anew` as callers of whom there is no copy."""
+        taken = []
+        with spent(self._stack, READERS) as used:
+            for _ in range(times):
+                token = next(self._strangers) if anew else self._token
+                began = time.perf_counter()
+                await self.ask(path, token)
+                taken.append(time.perf_counter() - began)
+        found.p50.append(median(taken) * 1e3)
+        found.micro.append(used[0] * 1e6 / times)
+
+    async def turn_anew(self, found: Reads) -> None:
+        """Read coverage, made anew each time."""
+        await self.turn(found, self._options.reads, TABLE, anew=True)
 
     async def reads(self) -> dict[str, Reads]:
         """Read everything there is to read."""
         times = self._options.reads
-
-        def own() -> str:
-            return self._token
-
-        def strange() -> str:
-            return next(self._strangers)
-
-        table = "/v1/coverage?by=office"
+        found = {name: Reads() for name in (ANEW, COPY, SERIES, LEDGER, LEDGER_LATER)}
         for _ in range(STRANGERS):
-            await self.ask(table, strange())
-        return {
-            ANEW: await self.read(times, table, strange),
-            COPY: await self.read(times, table, own),
-            SERIES: await self.read(times, "/v1/coverage/series?by=office", own),
-            LEDGER: await self.read(1, "/v1/ledger", own),
-            LEDGER_LATER: await self.read(times // 10, "/v1/ledger?max_age=3600", own),
-        }
+            await self.ask(TABLE, next(self._strangers))
+        for _ in range(self._options.turns):
+            await self.turn_anew(found[ANEW])
+            await self.turn(found[COPY], times, TABLE)
+            await self.turn(found[SERIES], times, "/v1/coverage/series?by=office")
+            await self.turn(found[LEDGER], 1, "/v1/ledger")
+            await self.turn(found[LEDGER_LATER], times // 10, "/v1/ledger?max_age=3600")
+        return found
 
     async def poll(self) -> float:
         """Let 200 dashboards ask once a second; tell which share of one core that takes."""
@@ -237,7 +234,7 @@ class Bench:
             for second in range(self._options.seconds):
                 due = began + second + number / DASHBOARDS
                 await asyncio.sleep(max(0.0, due - loop.time()))
-                answer = await self.ask("/v1/coverage?by=office", tokens[number], etag)
+                answer = await self.ask(TABLE, tokens[number], etag)
                 etag = answer.etag or etag
 
         with spent(self._stack, READERS) as used:
@@ -324,7 +321,9 @@ class Feed:
         lines.close()
 
 
-async def measure(options: argparse.Namespace, stack: Ground, residents: int, out: Console) -> Seen:
+async def measure(
+    options: argparse.Namespace, stack: Ground, residents: int, out: Console
+) -> tuple[Bench, Seen]:
     """Measure at one size."""
     out.print(f"putting {residents:,} people on the roll, and results of {options.share:.0%}")
     await stack.populate(residents)
@@ -354,7 +353,34 @@ async def measure(options: argparse.Namespace, stack: Ground, residents: int, ou
     largest = memory.figure(f"reads, {residents:,} residents")
     seen = Seen(residents, reads, live, polling, bench.refused, largest)
     tell(seen, out)
-    return seen
+    return bench, seen
+
+
+async def run(options: argparse.Namespace, out: Console) -> list[Figure]:
+    """Measure at every size; the first and the last take turns at the end."""
+    found: list[tuple[Bench, Seen]] = []
+    with ExitStack() as kept:
+        for residents in options.residents:
+            with ExitStack() as own:
+                stack = (own if found else kept).enter_context(ground())
+                found.append(await measure(options, stack, residents, out))
+                if residents == options.residents[-1]:
+                    await compare(found[0], found[-1], options)
+                    found[0][0].close()
+                if len(found) > 1:
+                    found[-1][0].close()
+    return list(figures([seen for _, seen in found]))
+
+
+async def compare(
+    least: tuple[Bench, Seen], most: tuple[Bench, Seen], options: argparse.Namespace
+) -> None:
+    """Read coverage here and there in turns: what else the machine does meets both."""
+    for _, seen in (least, most):
+        seen.reads[ANEW] = Reads()
+    for _ in range(options.turns + 2):
+        for bench, seen in (least, most):
+            await bench.turn_anew(seen.reads[ANEW])
 
 
 def tell(seen: Seen, out: Console) -> None:
@@ -391,11 +417,11 @@ def figures(found: Sequence[Seen]) -> Iterator[Figure]:
             yield Figure("7", what, share * 100, "% of a core", note=note)
         yield seen.memory
     least, most = found[0], found[-1]
+    here, there = least.reads[ANEW], most.reads[ANEW]
     sizes = f"at {most.residents:,} by that at {least.residents:,}"
-    ours = [mine / its for mine, its in _pairs(most, least, lambda each: each.p50)]
-    yield Figure.of("7", f"coverage {sizes}", "x", ours)
-    costs = [mine / its for mine, its in _pairs(most, least, lambda each: each.micro)]
-    yield Figure.of("7", f"coverage {sizes}, CPU", "x", costs)
+    for kind, ours, its in (("", there.p50, here.p50), (", CPU", there.micro, here.micro)):
+        ratios = [mine / other for mine, other in zip(ours, its, strict=True)]
+        yield Figure.of("7", f"coverage {sizes}{kind}", "x", ratios)
     live_seconds, live_cpu = most.live[most.best]
     who = f"live GROUP BY at {most.residents:,} by coverage"
     for name, kind in ((ANEW, ""), (COPY, ", copy at hand")):
@@ -404,14 +430,6 @@ def figures(found: Sequence[Seen]) -> Iterator[Figure]:
         yield Figure.of("7", f"{who}{kind}", "x", ratios, most.best)
         by_cpu = [live_cpu * 1e6 / each for each in own.micro]
         yield Figure.of("7", f"CPU of {who}{kind}", "x", by_cpu, most.best)
-
-
-def _pairs(
-    most: Seen, least: Seen, of: Callable[[Reads], list[float]]
-) -> Iterator[tuple[float, float]]:
-    """Pair each turn of the largest size with the median of the smallest."""
-    base = median(of(least.reads[ANEW]))
-    return ((each, base) for each in of(most.reads[ANEW]))
 
 
 def main() -> None:
@@ -426,11 +444,7 @@ def main() -> None:
     report.add_option(parser)
     options = parser.parse_args()
     out = Console(width=110, highlight=False)
-    found = []
-    for residents in options.residents:
-        with ground() as stack:
-            found.append(uvloop.run(measure(options, stack, residents, out)))
-    report.write(options.json, figures(found))
+    report.write(options.json, uvloop.run(run(options, out)))
 
 
 if __name__ == "__main__":
