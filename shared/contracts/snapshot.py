@@ -40,21 +40,21 @@ def _render(message: type[Message]) -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": message.type,
         "x-topic": message.topic,
-        **_dedented(msgspec.json.schema(message)),
+        **dedented(msgspec.json.schema(message)),
     }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
 
 
-def _dedented(schema: Any) -> Any:  # noqa: ANN401 - JSON
+def dedented(schema: Any) -> Any:  # noqa: ANN401 - JSON
     """Dedent descriptions: from 3.13 on Python does it itself, and snapshots must not differ."""
     if isinstance(schema, dict):
         return {
             name: cleandoc(value)
             if name == "description" and isinstance(value, str)
-            else _dedented(value)
+            else dedented(value)
             for name, value in schema.items()
         }
-    return [_dedented(each) for each in schema] if isinstance(schema, list) else schema
+    return [dedented(each) for each in schema] if isinstance(schema, list) else schema
 
 
 if __name__ == "__main__":
