@@ -3,8 +3,10 @@
 import csv
 import gzip
 import io
+import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from rich.console import Console
 
 from deploy.local import importing
 from deploy.local.calls import Api
-from deploy.local.importing import Order, Tally, import_file, report
+from deploy.local.errors import JournalError
+from deploy.local.importing import Order, Stop, Tally, import_file, report
+from deploy.local.journal import Journal
 from deploy.local.mapping import MapError
 from deploy.local.rows import FileError, RowRange
 
@@ -27,6 +31,10 @@ Refusal = Callable[[dict[str, Any]], str | None]
 """Problem a row is rejected with, if any."""
 
 
+class Killed(BaseException):
+    """What a signal does that nobody can catch."""
+
+
 class Registry:
     """Registry's two batch routes as a client sees them: remembers ids, has them answered."""
 
@@ -35,11 +43,16 @@ class Registry:
         self.areas: set[str] = set()
         self.calls: list[tuple[str, int]] = []
         self.life = "first"
+        self.knows_heads = True
+        self.kill_at: int | None = None
+        """The call whose answer does not arrive any more, from 1."""
         self.refuse: Refusal = lambda _: None
         self.troubles: list[httpx.Response | httpx.TransportError] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/outbox/heads":
+            if not self.knows_heads:
+                return httpx.Response(403, json={"type": "/problems/forbidden"})
             return httpx.Response(200, json={"heads": [{"incarnation": self.life}]})
         if self.troubles:
             trouble = self.troubles.pop(0)
@@ -54,6 +67,8 @@ class Registry:
         answers = [self._answer(row) for row in rows]
         totals = Counter({"accepted": 0, "duplicate": 0, "rejected": 0})
         totals.update(answer["status"] for answer in answers)
+        if len(self.calls) == self.kill_at:
+            raise Killed
         return httpx.Response(200, json={**totals, "rows": answers})
 
     def made(self) -> list[dict[str, Any]]:
@@ -298,6 +313,185 @@ async def test_a_map_that_makes_no_residents_cannot_import_them(
     path.write_text('[results]\nsite = { constant = "x" }\n')
     with pytest.raises(MapError, match="nothing that makes residents"):
         await import_file(Order("residents", ministry, path), api, console)
+
+
+# --- what broke off ---
+
+PEOPLE = 95
+
+
+@pytest.fixture
+def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
+    """95 people, one of whom cannot be read and five of whom registry will not have."""
+    monkeypatch.setattr(importing, "BATCH", 10)
+    path = tmp_path / "people.csv"
+    rows = [f"p{n},{'bad' if n % 20 == 3 else 'N'}\n" for n in range(PEOPLE)]
+    rows[17] = "p17\n"
+    path.write_text("id,name\n" + "".join(rows))
+    return Order(
+        "residents", path, rejects=tmp_path / "rejects.csv", at_once=1,
+        journals=tmp_path / "journals",
+    )  # fmt: skip
+
+
+async def broken_off(order: Order, registry: Registry, api: Api, console: Console) -> None:
+    """Import until the process is killed, while the fourth batch is under way."""
+    registry.refuse = lambda row: "name" if row["name"] == "bad" else None
+    registry.kill_at = 4
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await import_file(order, api, console)
+    assert caught.group_contains(Killed)
+    registry.kill_at = None
+    registry.calls.clear()
+
+
+def listed(order: Order) -> list[int]:
+    assert order.rejects is not None
+    with order.rejects.open(newline="") as file:
+        return [int(row["line"]) for row in csv.DictReader(file)]
+
+
+BAD = [5, 19, 25, 45, 65, 85]
+"""Lines of those that are rejected."""
+
+
+async def test_an_import_that_was_killed_goes_on_and_counts_every_row_once(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    await broken_off(order, registry, api, console)
+    tallies = await import_file(order, api, console)
+    (tally,) = tallies
+    assert [size for _, size in registry.calls] == [10, 10, 10, 10, 10, 10, 5]
+    assert tally.accepted + tally.duplicate + tally.rejected == tally.rows == PEOPLE
+    assert (tally.duplicate, tally.again, tally.rejected) == (10, 10, 6)
+    assert tally.before == 30
+    assert len(registry.seen) == PEOPLE - len(BAD)
+    report(tallies, order, console)
+    assert "30 rows are answered" in says(console)
+    assert "30 were answered before, and not sent again" in says(console)
+    assert "10 of the duplicates were sent twice" in says(console)
+
+
+async def test_a_finished_import_leaves_nothing_and_can_be_done_again(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    await broken_off(order, registry, api, console)
+    await import_file(order, api, console)
+    assert order.journals is not None
+    assert list(order.journals.iterdir()) == []
+    (again,) = await import_file(order, api, console)
+    assert (again.duplicate, again.rejected, again.before) == (PEOPLE - len(BAD), len(BAD), 0)
+
+
+async def test_rejects_are_continued_also_behind_lines_that_are_torn(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    await broken_off(order, registry, api, console)
+    assert order.rejects is not None
+    assert order.journals is not None
+    assert listed(order) == BAD[:3]
+    before = order.rejects.read_bytes()
+    (journal,) = order.journals.iterdir()
+    for torn in (order.rejects, journal):
+        with torn.open("ab") as file:
+            file.write(b'{"type":"answered","kind":"resi')
+    await import_file(order, api, console)
+    assert order.rejects.read_bytes().startswith(before)
+    assert listed(order) == BAD
+
+
+async def test_rejects_asked_for_later_are_listed_from_the_beginning(
+    tmp_path: Path, order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    await broken_off(order, registry, api, console)
+    elsewhere = replace(order, rejects=tmp_path / "other.csv")
+    await import_file(elsewhere, api, console)
+    assert listed(elsewhere) == BAD
+
+
+async def test_an_import_whose_registry_stayed_away_is_gone_on_with(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    registry.troubles = [httpx.Response(503, headers={"Retry-After": "3600"})]
+    (tally,) = await import_file(order, api, console)
+    assert tally.stopped_by is not None
+    assert tally.lost == tally.rows
+    (tally,) = await import_file(order, api, console)
+    assert (tally.accepted, tally.rejected, tally.duplicate) == (PEOPLE - 1, 1, 0)
+
+
+@pytest.mark.parametrize("other", ["content", "life", "rows", "afresh"])
+async def test_another_import_is_not_taken_for_the_one_that_broke_off(
+    order: Order, registry: Registry, api: Api, console: Console, other: str
+) -> None:
+    await broken_off(order, registry, api, console)
+    if other == "content":
+        # As long as before, and as old: only who reads it knows.
+        info = order.file.stat()
+        order.file.write_text(order.file.read_text().replace("p0,N", "p0,M"))
+        os.utime(order.file, ns=(info.st_atime_ns, info.st_mtime_ns))
+    elif other == "life":
+        registry.life = "second"
+    elif other == "rows":
+        order = replace(order, rows=RowRange(1, PEOPLE))
+    else:
+        order = replace(order, afresh=True)
+    (tally,) = await import_file(order, api, console)
+    assert tally.before == 0
+    assert sum(size for _, size in registry.calls) == PEOPLE - 1
+    assert tally.accepted + tally.duplicate + tally.rejected == PEOPLE
+    assert listed(order) == BAD
+
+
+async def test_one_import_at_a_time_of_one_file(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    await broken_off(order, registry, api, console)
+    assert order.journals is not None
+    (path,) = order.journals.iterdir()
+    with Journal(path), pytest.raises(JournalError, match="under way in another process"):
+        await import_file(order, api, console)
+
+
+async def test_who_may_not_ask_for_heads_imports_without_a_journal(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    registry.knows_heads = False
+    (tally,) = await import_file(order, api, console)
+    assert tally.accepted == PEOPLE - 1
+    assert "begins from the start" in says(console)
+    assert order.journals is not None
+    assert not order.journals.exists()
+
+
+async def test_asked_to_stop_it_waits_for_answers_and_says_how_to_go_on(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    stop = Stop()
+
+    def refuse(_: dict[str, Any]) -> None:
+        stop.reason = "by SIGINT"
+
+    registry.refuse = refuse
+    tallies = await import_file(order, api, console, stop)
+    assert (tallies[0].accepted, tallies[0].lost) == (10, 0)
+    assert report(tallies, order, console) == 1
+    assert "it goes on, and counts nothing twice" in says(console)
+    (tally,) = await import_file(order, api, console, Stop())
+    assert (tally.before, tally.accepted, tally.duplicate) == (10, PEOPLE - 1, 0)
+
+
+async def test_an_answer_that_is_lost_on_the_way_is_told_apart_from_a_refusal(
+    order: Order, registry: Registry, api: Api, console: Console
+) -> None:
+    refused = httpx.Response(503, json={"type": "/problems/overloaded"})
+    registry.troubles = [refused, httpx.ConnectError("down")]
+    registry.seen = {f"p{n}": {} for n in range(20)}
+    (tally,) = await import_file(order, api, console)
+    assert (tally.duplicate, tally.again) == (19, 0)
+    registry.troubles = [httpx.ReadError("reset")]
+    (tally,) = await import_file(order, api, console)
+    assert (tally.duplicate, tally.again) == (PEOPLE - 1, 10)
 
 
 def test_a_tally_adds_up() -> None:
