@@ -39,7 +39,7 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.carry import Load, Watch
-from benchmarks.ground import Ground, Usage, ground
+from benchmarks.ground import MEGABYTE, Ground, Usage, ground
 from benchmarks.report import Figure
 from deploy.local import generating
 from deploy.local.calls import Api
@@ -181,6 +181,11 @@ def _answered() -> int:
     return rows
 
 
+def _most() -> float:
+    """Megabytes that an import had at its most; counted are processes of ours that have ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / MEGABYTE
+
+
 def _children() -> float:
     """Seconds of CPU of processes of ours that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -255,6 +260,7 @@ async def measure(options: argparse.Namespace, stack: Ground, folder: Path, out:
         f" s; the sender {sent:,.0f}/s: {rate / sent:.2f} x; CPU µs a row: {client:.1f} of the"
         f" import, {every:.1f} of all"
     )
+    out.print(f"the import at its most: {_most():.0f} MB")
     if killed.kills != options.kills:
         wrong.append(f"killed {killed.kills} times")
     for each in wrong:
@@ -278,6 +284,7 @@ def _figures(
     yield Figure("12", what, rate, "rows/s", note=f"the sender on the same stack {sent:,.0f}/s")
     yield Figure("12", f"{what}: CPU a row, the client", client, "µs")
     yield Figure("12", f"{what}: CPU a row, all processes", every, "µs")
+    yield Figure("11", f"the client of an import of {rows:,} rows", _most(), "MB")
 
 
 def main() -> int:
