@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from services.dispatch.domain import clock, doors, roll
@@ -140,7 +141,7 @@ def test_only_a_newer_revision_counts_and_a_second_half_is_dropped() -> None:
 
 def test_a_new_life_of_registry_outranks_every_revision_of_the_old() -> None:
     sampled = done(roll.settle(waiting(), told(5, "sampled"), scene()))
-    restored = replace(told(1), incarnation=UUID(int=2))
+    restored = msgspec.structs.replace(told(1), incarnation=UUID(int=2))
     assert done(roll.settle(sampled, restored, scene())).in_case
 
 

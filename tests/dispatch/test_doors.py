@@ -1,10 +1,10 @@
 """What happens at one door leads on (R16), by whomever and whenever it is told (R19)."""
 
-from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from services.dispatch.domain import assignment, clock, doors, roll
 from services.dispatch.domain.errors import (

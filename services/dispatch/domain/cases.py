@@ -1,8 +1,10 @@
 """Cases: who has a visit-worthy need and is, or was, untested in an open round."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Self
+
+import msgspec
+from msgspec.structs import replace
 
 CaseState = Literal["open", "closed"]
 Closing = Literal["sampled", "excluded", "left", "died", "need_ended", "round_closed"]
@@ -15,8 +17,7 @@ PATIENT: frozenset[Closing] = frozenset({"need_ended", "round_closed"})
 """Reasons that let a team finish which is at the door already; the others call it back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A resident with a visit-worthy need who is, or was, untested in an open round."""
 
     state: CaseState

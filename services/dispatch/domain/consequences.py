@@ -5,7 +5,7 @@ round, plans a visit wherever there is neither one nor a hand, and takes both aw
 closed.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from services.dispatch.domain.cases import PATIENT, Case, Closing
 from services.dispatch.domain.hands import Hand

@@ -1,8 +1,10 @@
 """What an office decides of a case that no team is on the way to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from services.dispatch.domain.consequences import plan
 from services.dispatch.domain.errors import CaseInHand, CaseNotOpen, VisitPlanned

@@ -1,6 +1,6 @@
 """What happens at a door: a visit is begun, reported (R16), or called off."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from services.dispatch.domain.consequences import escalate, follow, plan
 from services.dispatch.domain.errors import VisitAlreadyFinished, VisitNotAssigned, VisitNotYours

@@ -1,14 +1,15 @@
 """Hands: who answers for the next step of a person, and by when."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
+
+import msgspec
+from msgspec.structs import replace
 
 from shared.contracts.vocabulary import HandKind
 
 
-@dataclass(frozen=True, slots=True)
-class Hand:
+class Hand(msgspec.Struct, frozen=True):
     """Somebody is answerable for the next step: `kind`, by when, who.
 
     `ends_at` is when the clock ends it: at `due`, with an hour's grace for a started visit; None
@@ -36,8 +37,7 @@ class Hand:
         return replace(self, due=due, ends_at=self.ends_at and self.ends_at + (due - self.due))
 
 
-@dataclass(frozen=True, slots=True)
-class ToldHand:
+class ToldHand(msgspec.Struct, frozen=True):
     """A hand as registry last heard it of us."""
 
     kind: HandKind | None

@@ -1,7 +1,8 @@
 """People: one resident in one round, as far as dispatch knows and decides about them."""
 
-from dataclasses import dataclass, field
 from uuid import UUID
+
+import msgspec
 
 from services.dispatch.domain.areas import office_of
 from services.dispatch.domain.cases import Case
@@ -11,8 +12,7 @@ from services.dispatch.domain.visits import Visit
 from shared.contracts.vocabulary import Class, Need
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """What registry says of one person in one round, as far as dispatch acts on it."""
 
     klass: Class = "unaccounted"
@@ -27,8 +27,7 @@ class Standing:
         return "quarantine" in self.needs
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(msgspec.Struct, frozen=True):
     """One resident in one round: registry's word, the case, the hand, the visit that is open.
 
     `visit` is the open one, or the finished one whose sample awaits registry's answer.
@@ -39,7 +38,7 @@ class Person:
     resident: str
     incarnation: UUID = NIL
     rev: int = 0
-    standing: Standing = field(default_factory=Standing)
+    standing: Standing = Standing()
     case: Case | None = None
     home: str | None = None
     visit: Visit | None = None

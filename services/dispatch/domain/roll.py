@@ -1,7 +1,10 @@
 """What registry says: where a person stands on the roll, and whether a swab was recorded."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from services.dispatch.domain.consequences import escalate, follow
 from services.dispatch.domain.hands import Hand, ToldHand
@@ -10,8 +13,7 @@ from services.dispatch.domain.steps import Scene, Step
 from services.dispatch.domain.visits import Visit
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """One change of the roll: a person's new standing, and its place in their history."""
 
     resident: str

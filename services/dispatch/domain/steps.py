@@ -1,10 +1,13 @@
 """What every decision takes and gives: the scene it is taken in, and the step that comes of it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from services.dispatch.domain.hands import Hand
 from services.dispatch.domain.people import Person
@@ -27,8 +30,7 @@ class Scene:
         return self.round.cap(self.now + delay)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What one decision changed: a person before and after, and each visit that moved."""
 
     before: Person

@@ -1,9 +1,12 @@
 """Visits: home-visit tasks (上门任务), and what a team tells of a door (R16)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from services.dispatch.domain.areas import office_of
 from services.dispatch.domain.cases import Closing
@@ -20,8 +23,7 @@ Answer = Literal["awaited", "recorded", "refused"]
 """What registry says of the sample of a visit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """The swab taken at a door; the id is made by the team's device."""
 
     id: str
@@ -59,8 +61,7 @@ class VisitReport:
             raise BadInput.at("referral", "comes with the outcome referred, and only with it")
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True):
     """One dispatched visit for one resident in one round.
 
     `planned → assigned → started → finished | cancelled`; back to `planned` when the hand expires
