@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ bench-residents: $(INSTALLED) ## measure people coming on the roll, with who is 
 
 bench-scans: $(INSTALLED) ## measure single scans against an empty endpoint and a plain INSERT
 	@$(RUN)/python -m benchmarks.scans $(ARGS)
+
+bench-reads: $(INSTALLED) ## measure reads of the figures against the best live GROUP BY, and polling dashboards
+	@$(RUN)/python -m benchmarks.reads $(ARGS)
+
+bench-opening: $(INSTALLED) ## measure opening and closing a round, until the last visit
+	@$(RUN)/python -m benchmarks.opening $(ARGS)
 
 bench-overload: $(INSTALLED) ## offer five times the load it can carry, for five minutes; ARGS="--seconds 60"
 	@$(RUN)/python -m benchmarks.overload $(ARGS)

@@ -41,10 +41,16 @@ BENCHMARKS = (
         quick="--residents 100000 --rates 1000 5000 --seconds 5 --results 60000",
         broker=True,
     ),
+    Benchmark(
+        "opening",
+        full="--residents 20000 200000 2000000",
+        quick="--residents 20000 200000",
+        broker=True,
+    ),
+    Benchmark("reads", quick="--residents 20000 100000 --turns 1 --reads 100 --seconds 3"),
     Benchmark("rebuild", quick="--residents 60000 --results 60000"),
     Benchmark("residents", quick="--residents 60000 --step 30000 --rows 10000 --turns 1"),
-    Benchmark("reads", quick="--residents 20000 100000 --turns 1 --reads 100 --seconds 3"),
-    Benchmark("opening", quick="--residents 20000 200000", broker=True),
+    Benchmark("imports", quick="--rows 60000 --clean 10000 --bulk 40000"),
 )
 
 

@@ -155,6 +155,8 @@ class Carried:
     rate: float
     """Results a second by the clock; 0: as fast as they were answered."""
     rows: int
+    size: int
+    """Rows of a batch."""
     sent: Sent
     lag: list[int]
     drained: float
@@ -181,14 +183,14 @@ class Carried:
         out.print(f"events not applied, second by second: {self.lag}")
         out.print(shown(self.used, memory.most, self.rows))
 
-    def figures(self, size: int) -> Iterator[Figure]:
+    def figures(self) -> Iterator[Figure]:
         """Say what belongs into the report."""
         if self.rate:
             for share, value in (("p50", self.p50), ("p99", self.p99)):
                 yield Figure("5", f"freshness {share} at {self.rate:,.0f}/s", value, "s")
             yield Figure("5", f"CPU a result at {self.rate:,.0f}/s", self.micro, "µs")
             return
-        rates = self.sent.rates(size) or [self.rows / self.sent.seconds]
+        rates = self.sent.rates(self.size) or [self.rows / self.sent.seconds]
         told = (
             f"{self.sent.seconds:.0f} s; lag {min(self.lag)} to {max(self.lag)} events,"
             f" gone {self.drained:.1f} s after"
@@ -212,10 +214,9 @@ class Load:
     options: argparse.Namespace
     watch: Watch
 
-    def bodies(self, count: int) -> list[bytes]:
+    def bodies(self, count: int, size: int) -> list[bytes]:
         """Write so many batches."""
         tokens = [development_token(["site"], ["41"], sub=f"site {n}") for n in range(CALLERS)]
-        size = self.options.batch
         return [
             request(
                 "POST", "/v1/results:batch", tokens[n % CALLERS],
@@ -229,7 +230,9 @@ class Load:
     async def carry(self, rate: float, results: int) -> Carried:
         """Send so many results, and look on."""
         options, watch = self.options, self.watch
-        bodies = self.bodies(results // options.batch)
+        # By the clock at least four a second: of fewer there is no quantile to speak of.
+        size = min(options.batch, int(rate / 4)) if rate else options.batch
+        bodies = self.bodies(results // size, size)
         worker = self.ground.operations["reporting worker"]
         if options.statements:
             await self.ground.forget_statements()
@@ -238,7 +241,7 @@ class Load:
         mine = cpu(psutil.Process())
         watch.lag = []
         looking = asyncio.create_task(watch.live())
-        sent = await send(lines, bodies, rate, options.batch, options.at_once)
+        sent = await send(lines, bodies, rate, size, options.at_once)
         drained = time.perf_counter()
         await watch.until_applied()
         drained = time.perf_counter() - drained
@@ -248,8 +251,8 @@ class Load:
         used["(the generator)"] = cpu(psutil.Process()) - mine
         after = await freshness(worker)
         p50, p99 = (quantile(fresh, after, share) for share in (0.5, 0.99))
-        rows = len(bodies) * options.batch
-        return Carried(rate, rows, sent, watch.lag, drained, p50, p99, used)
+        rows = len(bodies) * size
+        return Carried(rate, rows, size, sent, watch.lag, drained, p50, p99, used)
 
 
 async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> bool:
@@ -275,7 +278,7 @@ async def measure(options: argparse.Namespace, stack: Ground, out: Console) -> b
             async with memory.watched():
                 carried = await load.carry(rate, results)
             carried.tell(memory, out)
-            figures += carried.figures(options.batch)
+            figures += carried.figures()
             rows += carried.rows
             if options.statements:
                 await tell_statements(stack, carried.rows, out)
@@ -319,7 +322,7 @@ def main() -> int:
         "--results", type=int, default=1_000_000, help="sent then, as fast as they are answered"
     )
     parser.add_argument("--random-ids", action="store_true", help="UUIDv4 and not UUIDv7")
-    parser.add_argument("--batch", type=int, default=5_000, help="rows of a batch")
+    parser.add_argument("--batch", type=int, default=5_000, help="rows of a batch at the most")
     parser.add_argument("--at-once", type=int, default=2, help="batches under way")
     parser.add_argument("--apache", action="store_true", help="Apache Kafka as the broker")
     parser.add_argument("--statements", action="store_true", help="tell what PostgreSQL did")

@@ -1,4 +1,4 @@
-"""How long until a round is under way, and until it is over? `make bench ARGS="--only opening"`.
+"""How long until a round is under way, and until it is over? `make bench-opening`.
 
 A real stack, so many residents, 3 in 100 of them with needs. Counted is from `POST …:open` until
 the last of their visits exists in dispatch's database; then from `POST …:close` until none of them

@@ -14,6 +14,7 @@ import structlog
 from services.reporting.domain.evidence import Evidence, Head, OpenHands, Recount
 from services.reporting.domain.freshness import Applied
 from services.reporting.domain.series import SAMPLED_AT
+from shared.clients import TIMEOUT
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
 from shared.contracts.vocabulary import RoundState
@@ -22,6 +23,9 @@ from shared.outbox import ConsumerPosition, Heads
 from shared.outbox import Head as ProducerHead
 
 T = TypeVar("T")
+
+RECOUNT_TIMEOUT = httpx.Timeout(60.0, connect=2.0)
+"""A recount goes through everybody; what ends it is registry's own limit on statements."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,11 +74,15 @@ class Peers:
 
         A recount may be up to `max_age` seconds old, so that many who ask share one.
         """
-        recount, registry_parked, dispatch_parked = await asyncio.gather(
-            _or_none(self.recount(round_id, max_age)),
-            _or_none(parked(self.registry)),
-            _or_none(parked(self.dispatch)),
-        )
+        recounting = asyncio.ensure_future(_or_none(self.recount(round_id, max_age)))
+        try:
+            registry_parked, dispatch_parked = await asyncio.gather(
+                _or_none(parked(self.registry)), _or_none(parked(self.dispatch))
+            )
+            # Who says nothing at all is not waited for as long as a recount may take.
+            recount = await recounting if registry_parked is not None else None
+        finally:
+            recounting.cancel()
         # Asked last: hands that registry has taken in were dispatch's before.
         open_hands = await _or_none(self.open_hands(round_id))
         return Evidence(
@@ -88,6 +96,7 @@ class Peers:
             f"/v1/rounds/{round_id}/totals",
             _Totals,
             {"max_age": f"{max_age:g}"},
+            timeout=RECOUNT_TIMEOUT,
         )
         return Recount(
             as_of=totals.as_of,
@@ -144,9 +153,13 @@ async def parked(client: httpx.AsyncClient) -> int:
 
 
 async def _get(
-    client: httpx.AsyncClient, path: str, shape: type[T], params: Mapping[str, str] | None = None
+    client: httpx.AsyncClient,
+    path: str,
+    shape: type[T],
+    params: Mapping[str, str] | None = None,
+    timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - httpx's, of each step
 ) -> T:
-    answer = await client.get(path, params=params)
+    answer = await client.get(path, params=params, timeout=timeout)
     if answer.is_error:
         raise Unavailable(f"{path} was answered {answer.status_code}")
     try:
