@@ -10,7 +10,7 @@ KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka drill-upgrade drill-restore lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka drill-upgrade drill-restore client lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ drill-upgrade: $(INSTALLED) ## rehearse an upgrade under load; ARGS="--from REVI
 
 drill-restore: $(INSTALLED) ## rehearse the loss of registry's database, and an older backup
 	@$(RUN)/python -m deploy.drills.restore $(ARGS)
+
+client: $(INSTALLED) ## generate a Python client of the three services into dist/client
+	@$(RUN)/python -m deploy.client $(ARGS)
 
 lint: $(INSTALLED) ## check style, types, the direction of imports, known weaknesses and vulnerabilities
 	$(RUN)/ruff check

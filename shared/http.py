@@ -198,6 +198,8 @@ def create_app(
         lifespan=lifespan,
         exception_handlers=_HANDLERS,
         redirect_slashes=False,
+        # Clients call what they generate by these: a handler's name says enough.
+        generate_unique_id_function=attrgetter("name"),
     )
     app.state.ops = ops or Ops()
     app.router.routes.extend([*_ops_routes(app.state.ops), _docs_route(title)])
