@@ -8,9 +8,11 @@ RUN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 KAFKA := build/kafka
 FETCHED := $(KAFKA)/.fetched
+PROMETHEUS := build/prometheus
+UNPACKED := $(PROMETHEUS)/.unpacked
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka drill-upgrade drill-restore client lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka test-metrics prometheus drill-upgrade drill-restore client lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +66,12 @@ test-kafka: $(INSTALLED) $(FETCHED) ## run journeys and faults on Apache Kafka; 
 
 kafka: $(INSTALLED) $(FETCHED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C; ARGS="--brokers 3 --data DIR"
 	@$(RUN)/lastmetre kafka $(ARGS)
+
+test-metrics: $(INSTALLED) $(UNPACKED) ## hold metrics, rules and dashboards against a real Prometheus, Debian's; raise every alert
+	@$(RUN)/python -m pytest tests/metrics $(ARGS)
+
+prometheus: $(INSTALLED) $(UNPACKED) ## run Prometheus on 127.0.0.1:9090 over the stack that is up, until Ctrl-C; ARGS="--data DIR"
+	@$(RUN)/lastmetre prometheus $(ARGS)
 
 drill-upgrade: $(INSTALLED) ## rehearse an upgrade under load; ARGS="--from REVISION"
 	@$(RUN)/python -m deploy.drills.upgrade $(ARGS)
@@ -120,4 +128,19 @@ $(FETCHED): deploy/kafka/pom.xml
 	@rm -rf $(KAFKA)
 	@mvn --batch-mode --quiet --strict-checksums -Dstyle.color=never --file $< || { \
 		echo "Apache Kafka's jars could not be fetched; what Maven says about it is above." >&2; exit 1; }
+	@touch $@
+
+# Debian's package, which apt checks against the signed lists, is unpacked beside us: nothing is
+# installed, and no rights over the machine are needed. Whoever has Prometheus already uses that.
+$(UNPACKED):
+	@rm -rf $(PROMETHEUS) && mkdir -p $(PROMETHEUS)
+	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then exit 0; fi; \
+	command -v apt-get >/dev/null || { \
+		echo "Prometheus is not on the PATH, and without apt-get it cannot be fetched: install prometheus and promtool." >&2; exit 1; }; \
+	echo "Fetching Prometheus into $(PROMETHEUS) (once) ..."; cd $(PROMETHEUS); \
+	fetch() { apt-get download --quiet=2 --option APT::Sandbox::User=root prometheus 2>fetched.log; }; \
+	fetch || { test "$$(id -u)" = 0 && apt-get update --quiet=2 >/dev/null && fetch; } || { \
+		cat fetched.log >&2; \
+		echo "Prometheus could not be fetched; what apt says about it is above." >&2; exit 1; }; \
+	dpkg --extract prometheus_*.deb . && rm prometheus_*.deb
 	@touch $@

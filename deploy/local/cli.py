@@ -225,6 +225,22 @@ def kafka(
     _tell("stopped")
 
 
+@app.command()
+def prometheus(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="keep series here; default: a temporary folder"),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 9090,
+) -> None:
+    """Run Prometheus over the stack that is up, with our rules, until Ctrl-C."""
+    from deploy.local import prometheus
+
+    prometheus.run(data, port=port, tell=_tell)
+    _tell("stopped")
+
+
 @importing_app.command("residents")
 def import_residents(
     file: Source,

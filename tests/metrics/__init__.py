@@ -1,0 +1,1 @@
+"""What Prometheus makes of us: needs Debian's programs, see `make test-metrics`."""
