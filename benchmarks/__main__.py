@@ -66,7 +66,12 @@ class Turn:
     @property
     def file(self) -> Path:
         """Where its run is kept."""
-        parts = [self.benchmark.name, "apache" if self.apache else "", str(self.number)]
+        parts = [
+            "quick" if self.quick else "",
+            self.benchmark.name,
+            "apache" if self.apache else "",
+            str(self.number),
+        ]
         return KEPT / f"{'-'.join(filter(None, parts))}.json"
 
     @property

@@ -138,7 +138,12 @@ def merged(runs: Iterable[Run]) -> list[Figure]:
     for figure in (figure for run in runs for figure in run.figures):
         found.setdefault((figure.show, figure.what, figure.unit), []).append(figure)
     figures = [_one(own) for own in found.values()]
-    return sorted(figures, key=lambda each: (not each.show, each.show.zfill(2)))
+    return sorted(figures, key=lambda each: (each.show.zfill(2), goal_of(each) is None))
+
+
+def goal_of(figure: Figure) -> Goal | None:
+    """Find what a figure is held against."""
+    return next((goal for goal in GOALS if goal.suits(figure)), None)
 
 
 def _one(own: Sequence[Figure]) -> Figure:
@@ -158,7 +163,7 @@ def table(figures: Iterable[Figure]) -> str:
         "|---|---|---:|---|---:|---:|---|",
     ]
     for each in figures:
-        goal = next((goal for goal in GOALS if goal.suits(each)), None)
+        goal = goal_of(each)
         spread = ""
         if each.low is not None and each.high is not None and each.low != each.high:
             spread = f"{number(each.low)} … {number(each.high)}"
