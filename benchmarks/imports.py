@@ -9,7 +9,8 @@ twice and some cannot be taken, goes in by `lastmetre import`, a process of its 
   tried first, on a smaller file.
 
 The rate is that of the file over the time that imports were running, beside the rate of the sender
-of `benchmarks.carry` on the same stack: half of its results before, half after.
+of `benchmarks.carry` on the same stack. They take turns: it sends a part of its results before the
+first process of the import, after each that was killed, and after the last.
 """
 
 import argparse
@@ -22,13 +23,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
@@ -111,8 +111,11 @@ class Import:
     sheet: Sheet
     registry: str
     round_id: str
+    applied: Callable[[], Awaitable[None]]
     seconds: float = 0.0
     cpu: float = 0.0
+    used: float = 0.0
+    """CPU seconds of everything else, until what was sent was counted."""
     kills: int = 0
     said: str = ""
 
@@ -121,13 +124,24 @@ class Import:
         """Where its rejected rows are listed."""
         return self.sheet.path.with_suffix(".rejects")
 
-    async def run(self, kill_at: Sequence[float], rng: Random) -> None:
-        """Import; kill it when these shares of the file are answered, give or take a batch."""
-        for share in kill_at:
-            if await self._process(int(share * self.sheet.rows), rng.random() / 2):
+    async def run(
+        self, kill_at: Sequence[float], stack: Ground, turn: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Import; kill it when these shares of the file are answered, give or take a batch.
+
+        `turn` is done before each process and after the last.
+        """
+        await turn()
+        for share in (*kill_at, None):
+            kill_after = None if share is None else int(share * self.sheet.rows)
+            before = Usage.of(stack)
+            ended = await self._process(kill_after, stack.rng.random() / 2)
+            await self.applied()
+            self.used += sum(Usage.of(stack).since(before).values())
+            await turn()
+            if ended:
                 return
             self.kills += 1
-        await self._process(None, 0)
 
     async def _process(self, kill_after: int | None, later: float) -> bool:
         """Run a process, to its end if it is not killed; tell whether it came to it."""
@@ -215,10 +229,30 @@ class Counted:
         return ledger["balanced"] is True
 
 
+@dataclass
+class Sender:
+    """The sender of `benchmarks.carry`, a part of its results at a time."""
+
+    load: Load
+    part: int
+    rows: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+    async def turn(self) -> None:
+        """Send a part, and wait until it is counted."""
+        if self.part:
+            carried = await self.load.carry(0, self.part)
+            self.rows += carried.rows
+            self.seconds += carried.sent.seconds
+            self.cpu += sum(carried.used.values())
+
+
 async def measure(options: argparse.Namespace, stack: Ground, folder: Path, out: Console) -> bool:
     """Measure, and say whether everything was counted once."""
-    bulk = options.bulk // options.batch // 2 * options.batch
-    residents = options.rows + options.clean + 2 * bulk
+    turns = options.kills + 2
+    part = -(-options.bulk // turns // options.batch) * options.batch
+    residents = options.rows + options.clean + part * turns
     out.print(f"putting {residents:,} people on the roll")
     await stack.populate(residents)
     round_id = await stack.open_round()
@@ -228,62 +262,57 @@ async def measure(options: argparse.Namespace, stack: Ground, folder: Path, out:
     async with stack.api("registry") as registry, stack.api("reporting") as reporting:
         load = Load(stack, round_id, people, options, Watch(registry, reporting))
         counted = Counted(load.watch, reporting, round_id)
-        await counted.now()
 
-        async def imported(name: str, rows: int, kill_at: Sequence[float]) -> Import:
+        async def imported(
+            name: str, rows: int, kill_at: Sequence[float], sender: Sender
+        ) -> Import:
             sheet = Sheet.of(folder, name, round_id, list(islice(people, rows)))
-            done = Import(sheet, stack.addresses.registry, round_id)
+            done = Import(sheet, stack.addresses.registry, round_id, load.watch.until_applied)
             before = await counted.now()
-            await done.run(kill_at, stack.rng)
+            await done.run(kill_at, stack, sender.turn)
             grown = await counted.now()
-            grown.subtract(before)
+            grown.subtract(before + Counter(sampled=sender.rows, negative=sender.rows))
             out.print(done.said.strip())
             wrong.extend(f"{name}: {fault}" for fault in done.faults())
             if +grown != sheet.counts:
                 wrong.append(f"{name}: counted {dict(grown)}, the file has {dict(sheet.counts)}")
             return done
 
-        await imported("clean", options.clean, [])
-        rates = [await _bulk(load, bulk, out)]
+        await imported("clean", options.clean, [], Sender(load, 0))
         moments = sorted(stack.rng.uniform(0.05, 0.9) for _ in range(options.kills))
-        before = Usage.of(stack)
-        killed = await imported("killed", options.rows, moments)
-        used = Usage.of(stack).since(before)
-        rates.append(await _bulk(load, bulk, out))
+        sender = Sender(load, part)
+        killed = await imported("killed", options.rows, moments, sender)
         if not await counted.balanced():
             wrong.append("the ledger does not balance")
-    rows = killed.sheet.rows
-    rate, sent = rows / killed.seconds, sum(rates) / len(rates)
-    client, every = killed.cpu * 1e6 / rows, (killed.cpu + sum(used.values())) * 1e6 / rows
-    out.print(
-        f"{rows:,} rows, killed {killed.kills} times: {rate:,.0f} rows/s over {killed.seconds:.1f}"
-        f" s; the sender {sent:,.0f}/s: {rate / sent:.2f} x; CPU µs a row: {client:.1f} of the"
-        f" import, {every:.1f} of all"
-    )
-    out.print(f"the import at its most: {_most():.0f} MB")
     if killed.kills != options.kills:
         wrong.append(f"killed {killed.kills} times")
     for each in wrong:
         out.print(f"WRONG: {each}")
-    report.write(options.json, _figures(rows, killed.kills, rate, sent, client, every))
+    report.write(options.json, list(figures(killed, sender, out)))
     return not wrong
 
 
-async def _bulk(load: Load, results: int, out: Console) -> float:
-    carried = await load.carry(0, results)
-    rate = carried.rows / carried.sent.seconds
-    out.print(f"the sender: {carried.rows:,} results, {rate:,.0f}/s")
-    return rate
-
-
-def _figures(
-    rows: int, kills: int, rate: float, sent: float, client: float, every: float
-) -> Iterator[Figure]:
-    what = f"import of {rows:,} rows, killed {kills} times"
+def figures(killed: Import, sender: Sender, out: Console) -> Iterator[Figure]:
+    """Print what was measured, and say what of it belongs into the report."""
+    rows = killed.sheet.rows
+    rate, sent = rows / killed.seconds, sender.rows / sender.seconds
+    client, every = killed.cpu * 1e6 / rows, (killed.cpu + killed.used) * 1e6 / rows
+    bulk = sender.cpu * 1e6 / sender.rows
+    out.print(
+        f"{rows:,} rows, killed {killed.kills} times: {rate:,.0f} rows/s over {killed.seconds:.1f}"
+        f" s; the sender {sent:,.0f}/s: {rate / sent:.2f} x"
+    )
+    out.print(
+        f"CPU µs a row: {client:.1f} of the import, {every:.1f} of all; with the sender"
+        f" {bulk:.1f}: {bulk / every:.2f} x; the import had {_most():.0f} MB at its most"
+    )
+    what = f"import of {rows:,} rows, killed {killed.kills} times"
     yield Figure("12", f"{what}, by the bulk rate", rate / sent, "x")
-    yield Figure("12", what, rate, "rows/s", note=f"the sender on the same stack {sent:,.0f}/s")
+    yield Figure("12", what, rate, "rows/s", note=f"the sender in turns with it {sent:,.0f}/s")
     yield Figure("12", f"{what}: CPU a row, the client", client, "µs")
-    yield Figure("12", f"{what}: CPU a row, all processes", every, "µs")
+    yield Figure(
+        "12", f"{what}: CPU a row, all processes", every, "µs", note=f"the sender {bulk:.1f}"
+    )
     yield Figure("11", f"the client of an import of {rows:,} rows", _most(), "MB")
 
 
