@@ -261,6 +261,7 @@ class Consumer:
         if self._gauged:
             for topic in {head.topic for head in heads}:
                 OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
+                STOPPED.labels(self.name, topic)  # none is told as 0, not as silence
         return behind
 
     async def _sweep_partition(self, known: Position, head: Head, stale_after: float) -> bool:
