@@ -83,6 +83,15 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A verified token: whose it is, until when it holds (seconds since 1970), and its own id."""
+
+    caller: Caller
+    expires: float
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Key:
     key: Any
     algorithm: str
@@ -261,11 +270,15 @@ class Verifier:
         self._audience = audience
         self._remember = remember
         self._clock = clock
-        self._known: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+        self._known: OrderedDict[str, Token] = OrderedDict()
         self._version = -1
 
     async def verify(self, token: str) -> Caller:
-        """Verify a token.
+        """Verify a token, and tell who asks; raises as `read`."""
+        return (await self.read(token)).caller
+
+    async def read(self, token: str) -> Token:
+        """Verify a token, and read it.
 
         Raises:
             Unauthorised: it is not accepted; the detail says why, never what it holds
@@ -280,19 +293,19 @@ class Verifier:
             self._version = self._keys.version
         known = self._known.get(token)
         if known is not None:
-            return self._remembered(token, *known)
+            return self._remembered(token, known)
         claims = await self._claims(token)
-        caller = _caller(claims)
-        self._known[token] = (caller, float(claims["exp"]))
+        read = Token(_caller(claims), float(claims["exp"]), claims.get("jti"))
+        self._known[token] = read
         if len(self._known) > self._remember:
             self._known.popitem(last=False)
-        return caller
+        return read
 
-    def _remembered(self, token: str, caller: Caller, expires: float) -> Caller:
-        if expires + LEEWAY_SECONDS <= self._clock():
+    def _remembered(self, token: str, known: Token) -> Token:
+        if known.expires + LEEWAY_SECONDS <= self._clock():
             del self._known[token]
             raise Unauthorised("the token has expired")
-        return caller
+        return known
 
     async def _claims(self, token: str) -> dict[str, Any]:
         key = await self._keys.find(_key_id(token))

@@ -27,7 +27,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -73,6 +73,8 @@ SINGLE_LIMIT = 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _PARAMETER = re.compile(r"\{[^}]*\}")
+_EXPLAIN = "lastmetre.explain"
+"""Where the front door leaves in the ASGI scope how a page tells of errors."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ANSWER = 499
 """As nginx has it: the asker went away before there was an answer."""
@@ -148,6 +150,28 @@ def _ops_routes(ops: Ops) -> list[Route]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
+@dataclass(frozen=True)
+class Pages:
+    """Routes that people open in a browser, which has no bearer token but a cookie.
+
+    The cookie holds the token. It counts for reading, and for writing only where the browser itself
+    says that it is our own page that asks (`Sec-Fetch-Site`): other sites cannot make it say so.
+    """
+
+    templates: frozenset[str]
+    """Paths whose errors are told by a page, too, and not by a problem document."""
+    cookie: str
+    explain: Callable[[LastmetreError, Scope], Response]
+    """Makes that page."""
+
+    def token(self, method: str, headers: Mapping[bytes, bytes]) -> str:
+        """Take the token from the cookie; empty if there is none, or none that counts here."""
+        if method not in _READING and headers.get(b"sec-fetch-site") != b"same-origin":
+            return ""
+        cookies = cookie_parser(headers.get(b"cookie", b"").decode("latin-1"))
+        return cookies.get(self.cookie, "")
+
+
 def create_app(
     *,
     service: str,
@@ -164,6 +188,7 @@ def create_app(
     body_limit: int = BODY_LIMIT,
     limits: Limits | None = None,
     gathered: AbstractSet[tuple[str, str]] = frozenset(),
+    pages: Pages | None = None,
 ) -> FastAPI:
     """Put a service's routes behind the front door.
 
@@ -182,6 +207,7 @@ def create_app(
         body_limit: bytes of any request body; single requests have a lower one, `SINGLE_LIMIT`
         limits: how much the process takes on at a time
         gathered: routes whose requests are worked on together, as method and path
+        pages: routes for browsers, if there are any
 
     Raises:
         AccessError: the table misses a route, names one that is not there, or an unknown role
@@ -218,6 +244,7 @@ def create_app(
         admission=Admission(service, limits or Limits()),
         limit=body_limit,
         gathered=gathered,
+        pages=pages,
     )
     return app
 
@@ -351,6 +378,7 @@ class _FrontDoor:
         admission: how much is taken on
         limit: bytes of a body
         gathered: routes whose requests are worked on together
+        pages: routes for browsers
 
     """
 
@@ -364,6 +392,7 @@ class _FrontDoor:
         admission: Admission,
         limit: int,
         gathered: AbstractSet[tuple[str, str]],
+        pages: Pages | None,
     ) -> None:
         self._app = app
         self._admission = admission
@@ -372,6 +401,7 @@ class _FrontDoor:
         self._verifier = verifier
         self._limit = limit
         self._gathered = gathered
+        self._pages = pages
         # Looked up once: both cost more than what they are used for on every request.
         self._seen: dict[tuple[str, str, int], Histogram] = {}
         self._log = _log.bind()
@@ -395,8 +425,10 @@ class _FrontDoor:
         try:
             _check_text(scope)
             door = self._doors.find(scope["method"], scope["path"])
+            if self._pages is not None and door.template in self._pages.templates:
+                scope[_EXPLAIN] = self._pages.explain
             if PUBLIC.isdisjoint(door.roles):
-                caller = scope[CALLER] = await self._admit(headers, door)
+                caller = scope[CALLER] = await self._admit(scope["method"], headers, door)
                 receive = await self._take_on(visit, door, caller, receive)
             await self._app(_as_get(scope, door), receive, visit.send)
         except asyncio.CancelledError:
@@ -409,7 +441,7 @@ class _FrontDoor:
             _log.debug("client_gone", route=door.template)
         except LastmetreError as error:
             visit.refused = isinstance(error, Overloaded)
-            await visit.answer(problem_response(error), scope, receive)
+            await visit.answer(_told(error, scope), scope, receive)
         except Exception as error:
             _log_failure(error)
             if visit.status:
@@ -420,8 +452,10 @@ class _FrontDoor:
             visit.leave()
             self._measure(scope["method"], door, visit, time.perf_counter() - started)
 
-    async def _admit(self, headers: Mapping[bytes, bytes], door: _Door) -> Caller:
+    async def _admit(self, method: str, headers: Mapping[bytes, bytes], door: _Door) -> Caller:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if not scheme and self._pages is not None:
+            scheme, token = "bearer", self._pages.token(method, headers)
         if scheme.lower() != "bearer" or not token:
             raise Unauthorised
         caller = await self._verifier.verify(token.strip())
@@ -576,6 +610,12 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     return given if _REQUEST_ID.fullmatch(given) else token_hex(16)
 
 
+def _told(error: LastmetreError, scope: Scope) -> Response:
+    """Tell of an error: by a page to who wanted one, else by a problem document."""
+    explain = scope.get(_EXPLAIN)
+    return explain(error, scope) if explain else problem_response(error)
+
+
 def problem_response(error: LastmetreError) -> Response:
     """Answer with a problem document."""
     content = error.problem()
@@ -590,12 +630,12 @@ def _log_failure(error: Exception) -> None:
     _log.error("request_failed", failure=describe(error))
 
 
-async def _on_error(_request: Request, error: Exception) -> Response:
+async def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LastmetreError):
         raise error
     if error.status >= _SERVER_ERROR:
         _log_failure(error)
-    return problem_response(error)
+    return _told(error, request.scope)
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
@@ -617,14 +657,14 @@ async def _on_http_error(_request: Request, error: Exception) -> Response:
     return Response(encode(content), error.status_code, dict(error.headers or {}), PROBLEM_JSON)
 
 
-async def _on_invalid(_request: Request, error: Exception) -> Response:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     found = error.errors()
     if any(each["type"] == "json_invalid" for each in found):
         return problem_response(BadBody("the body is not JSON"))
     errors = [{"location": _location(each), "rule": _rule(each)} for each in found]
-    return problem_response(BadInput(errors=errors))
+    return _told(BadInput(errors=errors), request.scope)
 
 
 _HANDLERS: dict[int | type[Exception], Any] = {

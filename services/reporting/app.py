@@ -9,6 +9,10 @@ from fastapi import FastAPI
 from services.reporting.api import coverage, ledger, rebuild
 from services.reporting.api.access import ACCESS
 from services.reporting.api.examples import EXAMPLES
+from services.reporting.api.page import routes as page
+from services.reporting.api.page import signing
+from services.reporting.api.page.live import Channels
+from services.reporting.api.page.serving import pages
 from services.reporting.settings import Settings
 from services.reporting.wiring import wire
 from services.reporting.worker import HANDLERS
@@ -33,6 +37,9 @@ def create_app(
 
     """
     wiring = wire(settings, HANDLERS, transports)
+    verifier = Verifier(KeySet(settings.jwks), audience=settings.token_audience)
+    ops = http.Ops()
+    channels = Channels(lambda: ops.draining)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -51,14 +58,18 @@ def create_app(
             rebuild.router(wiring),
             parked.router(wiring.database, wiring.consumer, settings.service),
             audit.router(wiring.database),
+            page.router(wiring, channels),
+            signing.router(wiring, verifier),
         ],
         access=ACCESS,
         examples=EXAMPLES,
         limits=Limits.of(settings),
-        verifier=Verifier(KeySet(settings.jwks), audience=settings.token_audience),
+        verifier=verifier,
         lifespan=lifespan,
+        ops=ops,
+        pages=pages(*page.VIEWS),
     )
     app.state.wiring = wiring
-    app.state.ops.checks["database"] = wiring.database.ping
-    app.state.ops.gauges.append(audit.gauge(wiring.database, "reporting"))
+    ops.checks["database"] = wiring.database.ping
+    ops.gauges.append(audit.gauge(wiring.database, "reporting"))
     return app

@@ -149,3 +149,11 @@ producer = sa.Table(
     sa.Column("hands_as_of", sa.DateTime(timezone=True)),
     comment="Heads a producer had when asked last: figures at or beyond them are as of then",
 )
+
+sign_in = sa.Table(
+    "sign_in",
+    metadata,
+    sa.Column("token_id", sa.Text, primary_key=True),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Sign-in links that were used, until they would expire anyway",
+)

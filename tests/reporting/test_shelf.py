@@ -31,7 +31,8 @@ class Printer:
 
 
 async def test_however_many_ask_it_is_rendered_once_a_change() -> None:
-    shelf, printer = Shelf(), Printer()
+    shelf: Shelf[str] = Shelf()
+    printer = Printer()
     for edition in ("morning", "noon"):
         came = asyncio.Event()
         askers = [
@@ -45,7 +46,8 @@ async def test_however_many_ask_it_is_rendered_once_a_change() -> None:
 
 
 async def test_a_rendering_that_failed_is_made_by_who_waits_for_it() -> None:
-    shelf, printer = Shelf(), Printer()
+    shelf: Shelf[str] = Shelf()
+    printer = Printer()
 
     came = asyncio.Event()
 
@@ -62,7 +64,8 @@ async def test_a_rendering_that_failed_is_made_by_who_waits_for_it() -> None:
 
 
 async def test_the_shelf_is_bounded_and_keeps_what_is_asked_for() -> None:
-    shelf, printer = Shelf(size=2), Printer()
+    shelf: Shelf[str] = Shelf(size=2)
+    printer = Printer()
     for question in ("offices", "needs", "offices", "channels", "offices", "needs"):
         await shelf.copy(question, "morning", printer.of(question))
     assert printer.rendered == ["offices", "needs", "channels", "needs"]

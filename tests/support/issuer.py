@@ -29,8 +29,9 @@ class Issuer:
         site: str | None = None,
         sub: str = "tester",
         ttl: float = 3600,
+        jti: str | None = None,
     ) -> str:
-        """Sign a token; `ttl` in seconds, negative for one that has expired."""
+        """Sign a token; `ttl` in seconds, negative for one that has expired; `jti` is its id."""
         now = int(time.time())
         claims = {
             "sub": sub,
@@ -41,6 +42,7 @@ class Issuer:
             "areas": list(areas),
             **({"team": team} if team else {}),
             **({"site": site} if site else {}),
+            **({"jti": jti} if jti else {}),
         }
         return jwt.encode(claims, self.key, "ES256", headers={"kid": self.key_id})
 

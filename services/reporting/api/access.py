@@ -1,15 +1,22 @@
 """Who may use what: role by route."""
 
 from shared import audit, parked
-from shared.http import Access
+from shared.http import PUBLIC, Access
 
-_READERS = {"office", "supervisor", "district", "system", "admin"}
+READERS = {"office", "supervisor", "district", "system", "admin"}
 _OPERATORS = {"supervisor", "district", "system", "admin"}
 
 ACCESS: Access = {
-    ("GET", "/v1/coverage"): _READERS,
-    ("GET", "/v1/coverage/series"): _READERS,
-    ("GET", "/v1/ledger"): _READERS,
+    ("GET", "/v1/coverage"): READERS,
+    ("GET", "/v1/coverage/series"): READERS,
+    ("GET", "/v1/ledger"): READERS,
+    ("GET", "/"): READERS,
+    ("GET", "/office/{code}"): READERS,
+    ("GET", "/v1/stream"): READERS,
+    ("GET", "/sign-in"): PUBLIC,
+    ("POST", "/sign-in"): PUBLIC,
+    ("POST", "/sign-out"): PUBLIC,
+    ("GET", "/page/{version}/{name}"): PUBLIC,
     ("GET", "/v1/rebuild"): _OPERATORS,
     ("POST", "/v1/rebuild"): {"admin"},
     **parked.ROUTES,

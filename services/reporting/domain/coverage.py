@@ -67,10 +67,15 @@ def _counts(cells: Cells) -> _Counts:
     return cast("_Counts", {name: cells.get(name, 0) for name in _Counts.__required_keys__})
 
 
+def eligible(cells: Cells) -> int:
+    """Who has to be sampled (R2): the roll, less those who are excluded."""
+    return cells.get("roll", 0) - cells.get("excluded", 0)
+
+
 def coverage_of(cells: Cells) -> float | None:
     """Coverage by R2: sampled ÷ (roll - excluded); None when nobody has to be sampled."""
-    eligible = cells.get("roll", 0) - cells.get("excluded", 0)
-    return cells.get("sampled", 0) / eligible if eligible else None
+    people = eligible(cells)
+    return cells.get("sampled", 0) / people if people else None
 
 
 def area_line(

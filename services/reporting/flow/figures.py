@@ -3,7 +3,9 @@
 Cost grows with communities and cells, never with residents.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -15,10 +17,12 @@ from services.reporting.domain.coverage import (
     Line,
     area_line,
     channel_lines,
+    eligible,
     need_lines,
 )
 from services.reporting.domain.denominators import Outside, Scope
 from services.reporting.domain.freshness import Edition, as_of
+from services.reporting.domain.pace import Course, Pace
 from services.reporting.domain.rounds import View
 from services.reporting.domain.series import SeriesRow, points
 from services.reporting.store import (
@@ -135,6 +139,29 @@ async def overdue(
             for office, counted in cells.items()
         }
     return late
+
+
+async def name(tx: Transaction, view: View, office: str) -> str:
+    """Name an office of the round; its code, if it has no name."""
+    return name_of(office, await areas.names(tx, view, "office"))
+
+
+async def pace(tx: Transaction, view: View, *, rounds_before: int) -> Pace:
+    """Read how fast a round is and was, over everybody in the caller's areas."""
+    others = await rounds.earlier(tx, view, rounds_before)
+    return Pace(
+        now=await _course(tx, view),
+        before=[await _course(tx, replace(view, round=each)) for each in others],
+    )
+
+
+async def _course(tx: Transaction, view: View) -> Course:
+    by_district = await figures.series_by_area(tx, view, AREA_WIDTH["district"], slots=1)
+    sampled: Counter[int] = Counter()
+    for slots in by_district.values():
+        sampled.update(slots)
+    cells = await figures.cells_by_area(tx, view, AREA_WIDTH["district"])
+    return Course(view.round, points(sampled), eligible(add(cells.values())))
 
 
 async def series(

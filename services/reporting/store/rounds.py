@@ -5,7 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
-from services.reporting.domain.rounds import Round
+from services.reporting.domain.rounds import Round, View
 from shared.contracts.registry import RoundChanged, RoundTicked
 from shared.database import Transaction
 from shared.errors import RoundUnknown
@@ -73,6 +73,16 @@ async def find(
     if row is None:
         raise RoundUnknown("no round of that id, or none at all, in the areas of the token")
     return _round(row)
+
+
+async def earlier(tx: Transaction, view: View, most: int) -> list[Round]:
+    """List the rounds of the same campaign that opened before, the newest first."""
+    rows = await tx.rows(
+        f"SELECT {_COLUMNS} FROM round WHERE generation = $1 AND campaign = $2 AND number < $3"
+        " AND state IN ('closed', 'sealed') ORDER BY number DESC LIMIT $4",
+        view.generation, view.round.campaign, view.round.number, most,
+    )  # fmt: skip
+    return [_round(row) for row in rows]
 
 
 async def watched(tx: Transaction, generation: int, sealed_after: datetime) -> list[Round]:

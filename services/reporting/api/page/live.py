@@ -1,0 +1,133 @@
+"""Everybody who has a view open hears what changed in it, and it is rendered once for all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from services.reporting.api.page.rendering import Rendition
+from shared.errors import LastmetreError
+
+LOOK_SECONDS = 1.0
+"""How often a view is looked at while somebody has it open."""
+
+BEHIND = 4
+"""News that wait for a slow viewer; one who is further behind looks at the page anew."""
+
+RELOAD = {"reload": True}
+
+
+def _event(news: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(news) + b"\n\n"
+
+
+class Viewer:
+    """One open page."""
+
+    def __init__(self) -> None:
+        self._news: asyncio.Queue[bytes | None] = asyncio.Queue(BEHIND)
+
+    def tell(self, event: bytes | None) -> None:
+        """Tell of something; None is the end."""
+        try:
+            self._news.put_nowait(event)
+        except asyncio.QueueFull:
+            while not self._news.empty():
+                self._news.get_nowait()
+            self._news.put_nowait(_event(RELOAD))
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Hear everything, until the end."""
+        while (event := await self._news.get()) is not None:
+            yield event
+
+
+class Channel:
+    """A view that is open somewhere.
+
+    Args:
+        look: shows the view as it is now
+        over: says that the process is being stopped
+
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[Rendition]], over: Callable[[], bool]) -> None:
+        self._look = look
+        self._over = over
+        self._viewers: set[Viewer] = set()
+        self._told: Rendition | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nobody looks any more."""
+        return not self._viewers
+
+    async def join(self, tag: str) -> Viewer:
+        """Let somebody in who has the view with this tag; raises what looking raises."""
+        if self._told is None:
+            self._told = await self._look()
+        viewer = Viewer()
+        # Who has another edition than the others looks anew, and then follows.
+        now = {"tag": self._told.tag, "as_of": self._told.as_of, "parts": {}}
+        viewer.tell(_event(now if tag == self._told.tag else RELOAD))
+        self._viewers.add(viewer)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._follow())
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Let somebody go."""
+        self._viewers.discard(viewer)
+
+    async def _follow(self) -> None:
+        while self._viewers and not self._over():
+            await asyncio.sleep(LOOK_SECONDS)
+            # The database may be away: nothing is told, and the page shows how old it is.
+            with suppress(LastmetreError):
+                await self._tell()
+        for viewer in self._viewers:
+            viewer.tell(None)
+        self._told = None
+
+    async def _tell(self) -> None:
+        now = await self._look()
+        news = now.since(self._told) if self._told else RELOAD
+        self._told = now
+        event = _event(RELOAD if news is None else news)
+        for viewer in self._viewers:
+            viewer.tell(event)
+
+
+class Channels:
+    """All views that are open somewhere."""
+
+    def __init__(self, over: Callable[[], bool]) -> None:
+        self._over = over
+        self._channels: dict[Hashable, Channel] = {}
+
+    async def follow(
+        self, question: Hashable, tag: str, look: Callable[[], Awaitable[Rendition]]
+    ) -> AsyncIterator[bytes]:
+        """Join who looks at the same; the events of it, until the viewer goes away.
+
+        Raises what looking raises, before the first event.
+        """
+        channel = self._channels.get(question)
+        if channel is None or channel.deserted:
+            channel = self._channels[question] = Channel(look, self._over)
+        viewer = await channel.join(tag)
+        return self._until_left(question, channel, viewer)
+
+    async def _until_left(
+        self, question: Hashable, channel: Channel, viewer: Viewer
+    ) -> AsyncIterator[bytes]:
+        try:
+            async for event in viewer.events():
+                yield event
+        finally:
+            channel.leave(viewer)
+            if channel.deserted and self._channels.get(question) is channel:
+                del self._channels[question]

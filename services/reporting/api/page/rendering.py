@@ -1,0 +1,78 @@
+"""Templates, and the parts of a view that are sent when they change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+Parts = Mapping[str, str]
+"""HTML by the id of its element, in the order of the page."""
+
+STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Our own files and nothing else: no inline script, no inline style, nobody else's server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A view as it is now."""
+
+    tag: str
+    as_of: str
+    """ISO 8601; empty while it is not known."""
+    parts: Parts
+
+    def since(self, before: "Rendition") -> dict[str, Any] | None:
+        """Tell what differs from another one; None when a part came or went: look anew."""
+        if self.parts.keys() != before.parts.keys():
+            return None
+        changed = {name: html for name, html in self.parts.items() if html != before.parts[name]}
+        return {"tag": self.tag, "as_of": self.as_of, "parts": changed}
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("services.reporting.api.page"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["asset"] = asset
+    return made
+
+
+def render(template: str, **given: object) -> str:
+    """Render a whole template."""
+    return _templates().get_template(template).render(**given)
+
+
+def part(name: str, *given: object) -> str:
+    """Render one part: a macro of `parts.html`."""
+    macro = getattr(_templates().get_template("parts.html").module, name)
+    return str(macro(*given)).strip()
+
+
+@cache
+def static(name: str) -> bytes:
+    """Read one of our files."""
+    return files("services.reporting.api.page").joinpath("static", name).read_bytes()
+
+
+@cache
+def asset(name: str) -> str:
+    """Address of one of our files; another content has another address, so it is kept for good."""
+    return f"/page/{sha256(static(name)).hexdigest()[:12]}/{name}"

@@ -1,0 +1,67 @@
+"""Answers to browsers: pages in their language, under our policy; errors are told by a page too."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import quote, urlencode
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.types import Scope
+
+from services.reporting.api.page.rendering import POLICY, render
+from services.reporting.api.page.words import SPEECH, Language, preferred
+from shared.errors import Forbidden, LastmetreError, Unauthorised
+from shared.http import Pages
+
+COOKIE = "lastmetre"
+"""Holds the token of who has signed in."""
+
+SIGN_IN = "/sign-in"
+YEAR = 365 * 24 * 3600
+_LANGUAGE = "lastmetre_language"
+_UNKEPT = {"content-security-policy": POLICY, "cache-control": "no-store"}
+
+
+def pages(*templates: str) -> Pages:
+    """What the front door has to know of pages."""
+    return Pages(frozenset(templates), COOKIE, _explain)
+
+
+def html(
+    page: str, language: Language, headers: Mapping[str, str] | None = None, status: int = 200
+) -> Response:
+    """Answer with a page, and remember the language."""
+    answer = HTMLResponse(page, status, {**_UNKEPT, **(headers or {})})
+    answer.set_cookie(_LANGUAGE, language, max_age=YEAR, httponly=True, samesite="strict")
+    return answer
+
+
+def language_of(request: Request, chosen: str | None) -> Language:
+    """Choose the language of an answer."""
+    return preferred(
+        chosen or request.cookies.get(_LANGUAGE), request.headers.get("accept-language")
+    )
+
+
+def address(**given: object) -> str:
+    """Write the query of an address; what is None is left out."""
+    return urlencode({name: value for name, value in given.items() if value is not None})
+
+
+def _explain(error: LastmetreError, scope: Scope) -> Response:
+    request = Request(scope)
+    if isinstance(error, Unauthorised):
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"{SIGN_IN}?next={quote(here, safe='')}", int(HTTPStatus.SEE_OTHER))
+    language = language_of(request, request.query_params.get("lang"))
+    page = render(
+        "problem.html", say=SPEECH[language], trouble=_trouble(error), wall=False, query=address
+    )
+    return html(page, language, error.headers, error.status)
+
+
+def _trouble(error: LastmetreError) -> str:
+    if isinstance(error, Forbidden):
+        return "sign_in.rights"
+    known = {HTTPStatus.NOT_FOUND: "problem.404", HTTPStatus.SERVICE_UNAVAILABLE: "problem.503"}
+    return known.get(HTTPStatus(error.status), "problem")

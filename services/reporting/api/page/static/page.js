@@ -1,0 +1,122 @@
+// What the server cannot do: keep the figures moving, sort rows, switch light and dark.
+"use strict";
+
+// --- light and dark ---
+
+const root = document.documentElement;
+const kept = localStorage.getItem("theme");
+if (kept) root.dataset.theme = kept;
+document.getElementById("theme").addEventListener("click", () => {
+  const dark = root.dataset.theme
+    ? root.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  localStorage.setItem("theme", root.dataset.theme);
+});
+
+// --- signing in by a link: the token stands behind the #, which browsers send to nobody ---
+
+const form = document.querySelector("form.sign-in");
+if (form && location.hash.startsWith("#token=")) {
+  form.elements.token.value = decodeURIComponent(location.hash.slice("#token=".length));
+  history.replaceState(null, "", location.pathname + location.search);
+  form.requestSubmit();
+}
+
+// --- sorting ---
+
+const view = document.getElementById("view");
+let sorted = { column: 0, ascending: false };
+
+function sortRows() {
+  const body = view.querySelector("table.account tbody");
+  const value = (row) => Number(row.cells[sorted.column].dataset.value);
+  const order = (a, b) =>
+    (value(a) - value(b)) * (sorted.ascending ? 1 : -1) || a.id.localeCompare(b.id);
+  const rows = [...body.rows];
+  const ordered = rows.toSorted(order);
+  if (rows.some((row, place) => row !== ordered[place])) body.append(...ordered);
+}
+
+function sortBy(button) {
+  const column = Number(button.dataset.sort);
+  sorted = { column, ascending: sorted.column === column ? !sorted.ascending : false };
+  for (const head of view.querySelectorAll("th[aria-sort]")) head.ariaSort = "none";
+  button.closest("th").ariaSort = sorted.ascending ? "ascending" : "descending";
+  sortRows();
+}
+
+// --- live ---
+
+function age() {
+  const since = view.dataset.asOf;
+  if (!since) return;
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(since)) / 1000));
+  document.getElementById("age").textContent = `${seconds} ${document.body.dataset.ago}`;
+}
+
+function place(name, html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  const before = document.getElementById(name);
+  const after = holder.content.firstElementChild;
+  // Whoever has the table of the curve open keeps it open.
+  if (before.querySelector("details")?.open) after.querySelector("details").open = true;
+  before.replaceWith(after);
+}
+
+function take(news) {
+  if (news.reload) return location.reload();
+  view.dataset.asOf = news.as_of;
+  view.dataset.tag = news.tag;
+  for (const [name, html] of Object.entries(news.parts)) place(name, html);
+  if (Object.keys(news.parts).some((name) => name.startsWith("row-"))) sortRows();
+  age();
+}
+
+// Where something between us and the server holds back its events, ask again and again.
+const POLL_AFTER = 10_000;
+
+function live() {
+  const lost = document.getElementById("lost");
+  let heard = Date.now();
+  let source;
+  const listen = () => {
+    source?.close();
+    source = new EventSource(`${view.dataset.stream}&tag=${encodeURIComponent(view.dataset.tag)}`);
+    source.onmessage = (event) => {
+      heard = Date.now();
+      lost.textContent = "";
+      take(JSON.parse(event.data));
+    };
+  };
+  const look = async () => {
+    lost.textContent = document.body.dataset.lost;
+    const asked = { headers: { "If-None-Match": view.dataset.tag } };
+    const answer = await fetch(location.href, asked).catch(() => null);
+    if (answer?.redirected || answer?.status === 200) location.reload();
+    if (answer?.status === 304) {
+      view.dataset.asOf = answer.headers.get("As-Of") ?? view.dataset.asOf;
+      lost.textContent = "";
+    }
+    listen();
+  };
+  listen();
+  setInterval(() => {
+    age();
+    if (Date.now() - heard > POLL_AFTER) {
+      heard = Date.now();
+      look();
+    }
+  }, 1000);
+}
+
+if (view) {
+  for (const button of view.querySelectorAll("button[data-sort]")) {
+    button.addEventListener("click", () => sortBy(button));
+    if (button.closest("th").ariaSort === "descending") sorted.column = Number(button.dataset.sort);
+  }
+  sortRows();
+  age();
+  live();
+}
