@@ -18,7 +18,7 @@ from shared.database import Transaction
 from shared.errors import NotFound
 
 COLUMNS = (
-    "roll", "sampled", "excluded", "in_hand", "unaccounted", "coverage", "visits_open",
+    "unaccounted", "coverage", "roll", "sampled", "excluded", "in_hand", "visits_open",
 )  # fmt: skip
 """Of the table, after the name and the bar."""
 
@@ -135,6 +135,8 @@ def _finish(say: Speech, table: Coverage, edition: Edition, pace: Pace) -> str:
     left = (total.unaccounted or 0) + (total.in_hand or 0)
     if not left:
         return say("finish.done")
+    if edition.view.round.state in {"closed", "sealed"}:
+        return say("finish.over")
     now = edition.view.round.clock_at or edition.as_of.time
     at = finishing(pace.now.points, left, now) if now else None
     return say.moment(at) if at else say("finish.never")

@@ -52,6 +52,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "lost": ("连接中断, 正在重试", "connection lost, trying again"),
     "finish": ("预计完成", "Finished at this pace"),
     "finish.done": ("已全部落实", "everybody is accounted for"),
+    "finish.over": ("本轮已结束", "the round is over"),
     "finish.never": ("近期无采样, 无法预计", "nobody is being sampled"),
     "finish.method": (
         "按最近三十分钟的采样速度推算跟进中与未落实人员",
@@ -71,6 +72,11 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "hand.revisit": ("复访", "revisit"),
     "hand.escalation": ("上报", "escalation"),
     "hand.session": ("专场", "session"),
+    # Reasons are codes of whoever files them: these are those of the practice.
+    "reason.under_3": ("未满三岁", "under three years"),
+    "reason.vaccinated_48h": ("接种未满48小时", "vaccinated within 48 hours"),
+    "reason.tested_elsewhere": ("已在外地检测", "tested elsewhere"),
+    "reason.recovered": ("康复人员", "recovered"),
     "back": ("返回", "Back to all offices"),
     "sort": ("排序", "sort by"),
     "theme": ("深色/浅色", "dark or light"),
