@@ -375,6 +375,20 @@ def token(
 
 
 @app.command()
+def page(
+    *,
+    role: Annotated[Role, typer.Option(help="what you are")] = Role.DISTRICT,
+    area: Annotated[
+        str, typer.Option(metavar="CODE", help="what you answer for: a code or its beginning")
+    ] = "41",
+) -> None:
+    """Print a link to the live page of the running stack, which signs in once."""
+    from deploy.local.stack import Addresses
+
+    typer.echo(_link(Addresses.running(), role.value, area))
+
+
+@app.command()
 def secrets(
     folder: Annotated[Path, typer.Argument(file_okay=False, help="made if it is not there")],
 ) -> None:
@@ -594,6 +608,14 @@ def _tell(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
+def _link(addresses: "Addresses", role: str, area: str) -> str:
+    """Make a link that signs in to the page once; browsers send what is behind the # to nobody."""
+    from deploy.local.tokens import development_token
+
+    token = development_token([role], [area], sub="page", once=True)
+    return f"{addresses.reporting}/sign-in#token={token}"
+
+
 def _announce(note: "Note") -> None:
     from rich.console import Console
     from rich.table import Table
@@ -605,6 +627,12 @@ def _announce(note: "Note") -> None:
     console = Console(stderr=True)
     console.print(table)
     console.print(f"logs     {note.data}/logs", highlight=False, markup=False)
+    console.print(
+        f"page     {_link(note.addresses, 'district', '41')}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     console.print(
         "next     export LASTMETRE_TOKEN=$(lastmetre token --role supervisor --area 41)\n"
         f'         curl -H "Authorization: Bearer $LASTMETRE_TOKEN"'

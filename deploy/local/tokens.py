@@ -141,8 +141,9 @@ def development_token(
     site: str | None = None,
     sub: str = "development",
     ttl: timedelta = DAY,
+    once: bool = False,
 ) -> str:
-    """Sign a token with the user's development key.
+    """Sign a token with the user's development key; with `once` it signs in to the page once.
 
     Raises:
         TokenError: an unknown role, an area that is no code prefix, or no usable key.
@@ -157,7 +158,8 @@ def development_token(
             raise TokenError(
                 f"an area is a statistics code or its beginning, 2-12 digits: {area!r}"
             )
-    claims = {name: value for name, value in (("team", team), ("site", site)) if value}
+    given = {"team": team, "site": site, "jti": secrets.token_hex(16) if once else None}
+    claims = {name: value for name, value in given.items() if value}
     return _issuer(state_folder()).sign(sub=sub, roles=roles, areas=areas, ttl=ttl, claims=claims)
 
 

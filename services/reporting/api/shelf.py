@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-T = TypeVar("T", str, bytes)
+T = TypeVar("T")
 
 COPIES = 128
 """Questions remembered. A table of a city of 3 000 communities is 1.5 MB, of an office 10 kB."""
