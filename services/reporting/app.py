@@ -7,7 +7,7 @@ import httpx
 from fastapi import FastAPI
 
 from services.reporting.api import coverage, ledger, rebuild
-from services.reporting.api.access import ACCESS
+from services.reporting.api.access import ACCESS, PAGES
 from services.reporting.api.examples import EXAMPLES
 from services.reporting.api.page import routes as page
 from services.reporting.api.page import signing
@@ -61,7 +61,7 @@ def create_app(
             page.router(wiring, channels),
             signing.router(wiring, verifier),
         ],
-        access=ACCESS,
+        access={**ACCESS, **PAGES},
         examples=EXAMPLES,
         limits=Limits.of(settings),
         verifier=verifier,

@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from services.reporting.api.access import READERS
 from services.reporting.api.page.live import BEHIND, Channel, Viewer
 from services.reporting.api.page.rendering import Rendition
 from services.reporting.api.page.words import SPEECH, preferred
 from services.reporting.domain.pace import finishing
 from services.reporting.domain.series import Point
+from shared.auth import ROLES
 from shared.contracts.registry import RollChanged, Standing
 from tests.reporting.conftest import CHAOHE, FIRST, QIANCHENG, SECOND, THIRD, Desk
 from tests.reporting.producers import change
@@ -107,6 +109,20 @@ async def test_nobody_sees_more_than_their_token_allows(desk: Desk) -> None:
     assert "gives no right" in refused.text
     desk.client.cookies.clear()
     assert (await desk.client.get("/", headers={"Cookie": "lastmetre=x.y.z"})).is_redirect
+
+
+@pytest.mark.parametrize("path", ["/", f"/office/{CHAOHE}", "/v1/stream?office=0"])
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_every_role_at_every_page(desk: Desk, role: str, path: str) -> None:
+    await desk.open_round(SIZES)
+    answer = await desk.client.get(path, headers=desk.read_as(role))
+    if role not in READERS:
+        assert answer.status_code == HTTPStatus.FORBIDDEN
+        assert "潮河街道" not in answer.text
+    else:
+        # A stream would not end: that of an office which is not there is not there either.
+        found = HTTPStatus.NOT_FOUND if "stream" in path else HTTPStatus.OK
+        assert answer.status_code == found
 
 
 async def test_a_link_signs_in_once(desk: Desk) -> None:

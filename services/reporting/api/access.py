@@ -10,6 +10,13 @@ ACCESS: Access = {
     ("GET", "/v1/coverage"): READERS,
     ("GET", "/v1/coverage/series"): READERS,
     ("GET", "/v1/ledger"): READERS,
+    ("GET", "/v1/rebuild"): _OPERATORS,
+    ("POST", "/v1/rebuild"): {"admin"},
+    **parked.ROUTES,
+    **audit.ROUTES,
+}
+
+PAGES: Access = {
     ("GET", "/"): READERS,
     ("GET", "/office/{code}"): READERS,
     ("GET", "/v1/stream"): READERS,
@@ -17,8 +24,5 @@ ACCESS: Access = {
     ("POST", "/sign-in"): PUBLIC,
     ("POST", "/sign-out"): PUBLIC,
     ("GET", "/page/{version}/{name}"): PUBLIC,
-    ("GET", "/v1/rebuild"): _OPERATORS,
-    ("POST", "/v1/rebuild"): {"admin"},
-    **parked.ROUTES,
-    **audit.ROUTES,
 }
+"""Of the page, for browsers; not part of the API that other systems build on."""
