@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 
-from services.reporting.api import coverage, ledger, rebuild
+from services.reporting.api import coverage, ledger, rebuild, webhooks
 from services.reporting.api.access import ACCESS, PAGES
 from services.reporting.api.examples import EXAMPLES
 from services.reporting.api.page import routes as page
@@ -56,6 +56,7 @@ def create_app(
             coverage.router(wiring),
             ledger.router(wiring),
             rebuild.router(wiring),
+            webhooks.router(wiring),
             parked.router(wiring.database, wiring.consumer, settings.service),
             audit.router(wiring.database),
             page.router(wiring, channels),

@@ -14,6 +14,7 @@ import structlog
 from services.reporting.domain.evidence import Evidence, Head, OpenHands, Recount
 from services.reporting.domain.freshness import Applied
 from services.reporting.domain.series import SAMPLED_AT
+from services.reporting.domain.webhooks import Attempt
 from shared.clients import TIMEOUT
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 RECOUNT_TIMEOUT = httpx.Timeout(60.0, connect=2.0)
 """A recount goes through everybody; what ends it is registry's own limit on statements."""
+
+ATTEMPT_SECONDS = 20.0
+"""How long one call of a webhook may take altogether."""
 
 log = structlog.get_logger(__name__)
 
@@ -174,3 +178,25 @@ async def _or_none(asked: Awaitable[T]) -> T | None:
     except TransientError as error:
         log.debug("witness_silent", why=str(error))
         return None
+
+
+def receivers() -> httpx.AsyncClient:
+    """Make the client that webhooks are called by: nothing is followed, little is waited for."""
+    return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+
+
+async def post(client: httpx.AsyncClient, attempt: Attempt, now: datetime) -> int | str:
+    """Make one attempt; tell the status that was answered, or the kind of failure.
+
+    Of an answer nothing but the status is read: its sender is a stranger.
+    """
+    try:
+        async with (
+            asyncio.timeout(ATTEMPT_SECONDS),
+            client.stream(
+                "POST", attempt.url, content=attempt.body.encode(), headers=attempt.headers(now)
+            ) as response,
+        ):
+            return response.status_code
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        return type(error).__name__

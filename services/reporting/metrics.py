@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import get_args
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Counter
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -180,7 +180,36 @@ def _by_office(
     return gauge
 
 
+class Owed(Collector):
+    """Deliveries of webhooks that were not delivered, by state."""
+
+    def __init__(self) -> None:
+        self._states: Mapping[str, int] = {}
+
+    def set(self, states: Mapping[str, int]) -> None:
+        """Note how many there are."""
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        """Render them."""
+        family = GaugeMetricFamily(
+            "lastmetre_webhook_deliveries",
+            "Deliveries of webhooks that are still tried, or were given up.",
+            labels=["state"],
+        )
+        for state in ("pending", "dead"):
+            family.add_metric([state], self._states.get(state, 0))
+        yield family
+
+
+WEBHOOK_ATTEMPTS = Counter(
+    "lastmetre_webhook_attempts_total", "Calls of webhooks, by what came of them.", ["outcome"]
+)
+"""`outcome`: delivered, failed (tried again), dead (given up)."""
+
 FRESHNESS = Freshness()
 CAMPAIGN = Campaign()
+OWED = Owed()
 REGISTRY.register(FRESHNESS)
 REGISTRY.register(CAMPAIGN)
+REGISTRY.register(OWED)

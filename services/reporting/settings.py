@@ -25,3 +25,6 @@ class Settings(ServiceSettings):
     sealed_gauge_seconds: float = Field(
         86_400, ge=0, description="how long the gauges of a sealed round are still shown"
     )
+    milestone_coverage: float = Field(
+        0.95, gt=0, le=1, description="coverage of an office that webhooks are told of"
+    )

@@ -157,3 +157,56 @@ sign_in = sa.Table(
     sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
     comment="Sign-in links that were used, until they would expire anyway",
 )
+
+milestone = sa.Table(
+    "milestone",
+    metadata,
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("office", sa.Text, primary_key=True),
+    sa.Column("milestone", sa.Text, primary_key=True),
+    sa.Column("reached", sa.Boolean, nullable=False),
+    comment="Which milestones were told to be reached, or undone since",
+)
+
+milestone_turn = sa.Table(
+    "milestone_turn",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("round", sa.Text, nullable=False),
+    sa.Column("office", sa.Text, nullable=False),
+    sa.Column("milestone", sa.Text, nullable=False),
+    sa.Column("turn", sa.Text, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    comment="Every turn of a milestone, as it is told",
+)
+
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    sa.Column("id", pg.UUID, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("areas", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("milestones", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    comment="Receivers of milestones; one that ended keeps its id",
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("webhook", pg.UUID, sa.ForeignKey("webhook.id"), primary_key=True),
+    sa.Column("turn", pg.UUID, sa.ForeignKey("milestone_turn.id"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, sa.Identity(), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("last", sa.Text),
+    sa.Column("delivered_at", sa.DateTime(timezone=True)),
+    sa.CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="delivery_state"),
+    sa.Index("delivery_due", "next_at", postgresql_where=sa.text("state = 'pending'")),
+    comment="What is owed to whom; made in the transaction that noted the turn",
+)

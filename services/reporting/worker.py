@@ -5,10 +5,21 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import structlog
 
 from services.reporting import metrics
-from services.reporting.flow import account, figures, ledger, producers, rebuild, snapshots
+from services.reporting.clients import receivers
+from services.reporting.flow import (
+    account,
+    figures,
+    ledger,
+    producers,
+    rebuild,
+    snapshots,
+    webhooks,
+)
+from services.reporting.flow.milestones import Lookout
 from services.reporting.settings import Settings
 from services.reporting.store import deltas, generations
 from services.reporting.wiring import Folds, Wiring, connect
@@ -43,6 +54,9 @@ HANDLERS: Folds = {
     VisitsCounted: snapshots.take_visits,
 }
 
+MILESTONE_SECONDS = 0.3
+"""Oftener than the producers are asked: between two answers there is a moment of being level."""
+DELIVERY_SECONDS = 1.0
 REBUILD_SECONDS = 1.0
 LATE_SECONDS = 30.0
 TRIM_SECONDS = 60.0
@@ -62,15 +76,18 @@ async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
 
 async def live(wiring: Wiring, stop: asyncio.Event) -> None:
     """Apply events and do the chores until told to stop; a failing part stops all of it."""
-    async with asyncio.TaskGroup() as tasks:
+    async with receivers() as strangers, asyncio.TaskGroup() as tasks:
         tasks.create_task(wiring.consumer.run(stop))
-        for seconds, chore in _chores(wiring):
+        for seconds, chore in _chores(wiring, strangers):
             tasks.create_task(_every(seconds, stop, chore))
 
 
-def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
+def _chores(
+    wiring: Wiring, strangers: httpx.AsyncClient
+) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
     settings, database = wiring.settings, wiring.database
     watch = ledger.Watch(database, wiring.peers)
+    lookout = Lookout(database, settings.milestone_coverage)
 
     async def look() -> None:
         await producers.look(database, wiring.peers)
@@ -90,6 +107,9 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
         async with database.snapshot() as tx:
             metrics.CAMPAIGN.overdue = await figures.overdue(tx, patience, sealed_after())
 
+    async def deliver() -> None:
+        await webhooks.deliver(database, strangers)
+
     async def build() -> bool:
         return await rebuild.build(database, wiring.builder) is not None
 
@@ -102,6 +122,8 @@ def _chores(wiring: Wiring) -> list[tuple[float, Callable[[], Awaitable[object]]
         (settings.ledger_seconds, recount),
         (settings.ledger_seconds, survey),
         (LATE_SECONDS, look_for_late),
+        (MILESTONE_SECONDS, lookout.look),
+        (DELIVERY_SECONDS, deliver),
         (REBUILD_SECONDS, build),
         (TRIM_SECONDS, tidy),
     ]

@@ -130,6 +130,11 @@ _REPORTING: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/ledger"): OWN_ROWS,
     ("GET", "/v1/rebuild"): OPERATING,
     ("POST", "/v1/rebuild"): OPERATING,
+    ("POST", "/v1/webhooks"): FORBIDDEN,
+    ("GET", "/v1/webhooks"): EMPTY,
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): NOT_FOUND,
+    ("POST", "/v1/webhooks/{webhook_id}:redrive"): NOT_FOUND,
+    ("DELETE", "/v1/webhooks/{webhook_id}"): NOT_FOUND,
 }
 
 OUTSIDE: dict[Call, Outside] = {

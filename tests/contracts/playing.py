@@ -43,7 +43,7 @@ MADE_UP = {"id", "household", "event_id", "prev_id", "incarnation", "data", "age
 """Members that differ from day to day, or from one database to the next."""
 MADE_UP |= {"partition", "applied", "target", "positions", "cut"}
 MADE_UP |= {"seq", "targets", "prev", "hash", "request_id", "verified", "last", "last_hash"}
-MADE_UP |= {"decided_by", "mended_by", "merged_by", "undone_by"}
+MADE_UP |= {"decided_by", "mended_by", "merged_by", "undone_by", "created_by", "secret"}
 
 
 def calls(service: str = "registry") -> Iterator[tuple[Call, Example]]:

@@ -119,6 +119,11 @@ _EVENTS = Row("Events", [
            tells="One of each service."),
     curves("Ledger", Query("min by (round) (lastmetre_ledger_balanced)", "{{round}}"),
            tells="1 proven, 0 not true; a gap: pending."),
+    curves("Webhooks",
+           Query("sum by (outcome) (increase(lastmetre_webhook_attempts_total[$__rate_interval]))",
+                 "{{outcome}}"),
+           Query("max by (state) (lastmetre_webhook_deliveries)", "{{state}} now"),
+           tells="Calls of receivers, and deliveries that are still tried or were given up."),
 ])  # fmt: skip
 
 _MACHINE = Row("Processes", [

@@ -5,6 +5,7 @@ from shared.http import PUBLIC, Access
 
 READERS = {"office", "supervisor", "district", "system", "admin"}
 _OPERATORS = {"supervisor", "district", "system", "admin"}
+_SUBSCRIBERS = {"district", "admin"}
 
 ACCESS: Access = {
     ("GET", "/v1/coverage"): READERS,
@@ -12,6 +13,11 @@ ACCESS: Access = {
     ("GET", "/v1/ledger"): READERS,
     ("GET", "/v1/rebuild"): _OPERATORS,
     ("POST", "/v1/rebuild"): {"admin"},
+    ("POST", "/v1/webhooks"): _SUBSCRIBERS,
+    ("GET", "/v1/webhooks"): _SUBSCRIBERS,
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): _SUBSCRIBERS,
+    ("POST", "/v1/webhooks/{webhook_id}:redrive"): _SUBSCRIBERS,
+    ("DELETE", "/v1/webhooks/{webhook_id}"): _SUBSCRIBERS,
     **parked.ROUTES,
     **audit.ROUTES,
 }

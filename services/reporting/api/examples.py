@@ -1,15 +1,28 @@
 """An example of every route of reporting."""
 
+from typing import Any
+
 from services.reporting.api.sheets import CSV
 from services.reporting.domain.generations import RebuildRunning
+from services.reporting.domain.webhooks import SECRET_BYTES, WebhookUnknown, shown
 from shared import audit, parked
 from shared.contracts.registry import ROUNDS
-from shared.errors import NotAcceptable, RoundUnknown
+from shared.errors import IdReused, NotAcceptable, RoundUnknown
 from shared.examples import Example, Examples
 
 ROUND = "3b241101-e2bb-4255-8caf-4136c566a962"
 SET_ASIDE = '{"areas":[{"code":"410171001","name":"潮河办事处","kind":"office","parent":"410171"}]}'
 
+WEBHOOK: dict[str, Any] = {
+    "id": "b0c1f5de-5b0e-4b3f-9d0c-6a4f0f5c8e21",
+    "url": "https://bulletin.example/milestones",
+    "areas": ["410171"],
+    "milestones": ["coverage", "unaccounted"],
+    "created_by": "somebody",
+    "created_at": "2022-01-14T02:00:07.826798Z",
+    "pending": 0,
+    "dead": 0,
+}
 SPREADSHEET = (
     "\ufeffcode 代码,name 名称,roll 应检,excluded 免检,sampled 已采样,resulted 已出结果,"
     "negative 阴性,positive 阳性,inconclusive 可疑,invalid 无效,in_hand 有人负责,"
@@ -214,6 +227,31 @@ EXAMPLES: Examples = {
                 },
             ]
         },
+    ),
+    ("POST", "/v1/webhooks"): Example(
+        body={
+            "id": WEBHOOK["id"],
+            "url": WEBHOOK["url"],
+            "areas": ["410171"],
+            "milestones": ["coverage", "unaccounted"],
+        },
+        problems=[IdReused],
+        gives={"webhook_id": "/id"},
+        reply={**WEBHOOK, "secret": shown(bytes(range(SECRET_BYTES)))},
+    ),
+    ("GET", "/v1/webhooks"): Example(
+        gives={"webhook_id": "/items/0/id"}, reply={"items": [WEBHOOK], "next_cursor": None}
+    ),
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): Example(
+        path={"webhook_id": WEBHOOK["id"]},
+        problems=[WebhookUnknown],
+        reply={"items": [], "next_cursor": None},
+    ),
+    ("POST", "/v1/webhooks/{webhook_id}:redrive"): Example(
+        path={"webhook_id": WEBHOOK["id"]}, problems=[WebhookUnknown], reply=WEBHOOK
+    ),
+    ("DELETE", "/v1/webhooks/{webhook_id}"): Example(
+        path={"webhook_id": WEBHOOK["id"]}, problems=[WebhookUnknown]
     ),
     **parked.examples("reporting", ROUNDS, "lastmetre.registry.areas_changed.v1", SET_ASIDE),
     **audit.examples(),
