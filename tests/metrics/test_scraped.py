@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ async def test_everything_is_scraped_and_its_loss_is_noticed(
             )
     by_office = [query for query in queries(command.BOARD) if "office_info" in query]
     for query in by_office:
-        assert await watched.values(query.replace("$round", round_id)), query
+        found = partial(watched.values, query.replace("$round", round_id))
+        await eventually(found, PATIENCE, hint=query)
 
     # Nothing is wrong with a stack that is well, but for what an hour tells.
     assert await watched.values('ALERTS{severity="page"}') == []
