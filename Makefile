@@ -12,7 +12,7 @@ PROMETHEUS := build/prometheus
 UNPACKED := $(PROMETHEUS)/.unpacked
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka test-metrics prometheus drill-upgrade drill-restore client lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka test-metrics test-browser chromium prometheus fetch-prometheus drill-upgrade drill-restore client lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-metrics: $(INSTALLED) $(UNPACKED) ## hold metrics, rules and dashboards aga
 
 prometheus: $(INSTALLED) $(UNPACKED) ## run Prometheus on 127.0.0.1:9090 over the stack that is up, until Ctrl-C; ARGS="--data DIR"
 	@$(RUN)/lastmetre prometheus $(ARGS)
+
+test-browser: $(INSTALLED) chromium ## look at the page in Debian's Chromium, over a real stack
+	@$(RUN)/python -m pytest tests/browser $(ARGS)
 
 drill-upgrade: $(INSTALLED) ## rehearse an upgrade under load; ARGS="--from REVISION"
 	@$(RUN)/python -m deploy.drills.upgrade $(ARGS)
@@ -144,3 +147,12 @@ $(UNPACKED):
 		echo "Prometheus could not be fetched; what apt says about it is above." >&2; exit 1; }; \
 	dpkg --extract prometheus_*.deb . && rm prometheus_*.deb
 	@touch $@
+
+fetch-prometheus: $(UNPACKED)
+
+# Debian's Chromium needs a hundred libraries of the system, so it is installed and not unpacked.
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { \
+		apt-get update --quiet=2 >/dev/null; \
+		apt-get install --quiet=2 --yes --no-install-recommends chromium fonts-noto-cjk >/dev/null; }; } || { \
+		echo "There is no chromium on the PATH: install Debian's packages chromium and fonts-noto-cjk." >&2; exit 1; }

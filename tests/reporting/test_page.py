@@ -204,7 +204,7 @@ async def test_a_page_that_did_not_change_is_not_sent_again(desk: Desk) -> None:
 
 async def test_what_changes_is_told_to_everybody_and_only_that() -> None:
     parts = {"total": "600", f"row-{QIANCHENG}": "500", f"row-{CHAOHE}": "100"}
-    shown = Rendition("1", "", parts)
+    shown = Rendition("1", "", "r", parts)
 
     async def now() -> Rendition:
         return shown
@@ -212,7 +212,7 @@ async def test_what_changes_is_told_to_everybody_and_only_that() -> None:
     channel = Channel(now, lambda: False)
     viewers = [await channel.join("1") for _ in range(3)]
     late = await channel.join("0")
-    shown = Rendition("2", "", {**parts, "total": "599", f"row-{CHAOHE}": "99"})
+    shown = Rendition("2", "", "r", {**parts, "total": "599", f"row-{CHAOHE}": "99"})
     for viewer in viewers:
         events = viewer.events()
         assert await heard(events) == {"tag": "1", "as_of": "", "parts": {}}
@@ -230,6 +230,12 @@ async def test_the_stream_is_for_those_who_may_see_the_figures(desk: Desk) -> No
     await sign_in(desk, "office", areas=(CHAOHE,))
     foreign = await desk.client.get(f"/v1/stream?office={QIANCHENG}")
     assert foreign.status_code == HTTPStatus.NOT_FOUND
+
+
+def test_the_next_round_is_another_page() -> None:
+    first = Rendition("1", "", "first", {"total": "600"})
+    assert Rendition("2", "", "second", {"total": "600"}).since(first) is None
+    assert Rendition("2", "", "first", {"total": "600", "more": "1"}).since(first) is None
 
 
 async def heard(events: AsyncIterator[bytes]) -> dict[str, Any]:
@@ -251,7 +257,7 @@ async def test_the_stream_ends_when_the_process_is_stopped() -> None:
     stopping = False
 
     async def now() -> Rendition:
-        return Rendition("1", "", {})
+        return Rendition("1", "", "r", {})
 
     channel = Channel(now, lambda: stopping)
     viewer = await channel.join("1")

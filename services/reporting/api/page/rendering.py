@@ -32,11 +32,13 @@ class Rendition:
     tag: str
     as_of: str
     """ISO 8601; empty while it is not known."""
+    round: str
+    """Id of the round it is of: without one that was asked for, the next one takes its place."""
     parts: Parts
 
     def since(self, before: "Rendition") -> dict[str, Any] | None:
-        """Tell what differs from another one; None when a part came or went: look anew."""
-        if self.parts.keys() != before.parts.keys():
+        """Tell what differs from another one; None when it is another page: look anew."""
+        if self.round != before.round or self.parts.keys() != before.parts.keys():
             return None
         changed = {name: html for name, html in self.parts.items() if html != before.parts[name]}
         return {"tag": self.tag, "as_of": self.as_of, "parts": changed}

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from services.reporting.api.answers import same
 from services.reporting.api.page.live import Channels
-from services.reporting.api.page.rendering import STATIC, Rendition, asset, render, static
+from services.reporting.api.page.rendering import STATIC, asset, render, static
 from services.reporting.api.page.serving import YEAR, address, html, language_of
 from services.reporting.api.page.views import COLUMNS, Question, Views
 from services.reporting.api.page.words import SPEECH, Language
@@ -63,7 +63,7 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
     ) -> Response:
         """Server-sent events: what changes in a view of the page, a second after it did."""
         question = Question(language_of(request, lang), caller.areas, round_id, office)
-        events = await channels.follow(question, tag, partial(_look, views, question))
+        events = await channels.follow(question, tag, partial(views.look, question))
         return StreamingResponse(
             events,
             media_type="text/event-stream",
@@ -81,23 +81,18 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
     return routes
 
 
-async def _look(views: Views, question: Question) -> Rendition:
-    return (await views.look(question)).rendition
-
-
 async def _page(request: Request, views: Views, question: Question, *, wall: bool) -> Response:
-    view = await views.look(question)
-    kept = {"etag": view.rendition.tag, "cache-control": "private, no-cache", "vary": "Cookie"}
-    if view.rendition.as_of:
-        kept["as-of"] = view.rendition.as_of
-    if same(request.headers.get("if-none-match"), view.rendition.tag):
+    shown = await views.look(question)
+    kept = {"etag": shown.tag, "cache-control": "private, no-cache", "vary": "Cookie"}
+    if shown.as_of:
+        kept["as-of"] = shown.as_of
+    if same(request.headers.get("if-none-match"), shown.tag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
     streamed = {"round": question.round, "office": question.office, "lang": question.language}
     page = render(
         "view.html",
         say=SPEECH[question.language],
-        heading=view.heading,
-        rendition=view.rendition,
+        rendition=shown,
         columns=COLUMNS,
         office=question.office,
         wall=wall,

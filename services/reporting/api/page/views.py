@@ -57,14 +57,6 @@ class Question:
         return parts
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view and what stands around it."""
-
-    heading: str
-    rendition: Rendition
-
-
 class Views:
     """Views of the figures, each rendered once a change."""
 
@@ -73,7 +65,7 @@ class Views:
         self._shelf: Shelf[Parts] = Shelf()
         self._paces: Shelf[Pace] = Shelf()
 
-    async def look(self, question: Question) -> View:
+    async def look(self, question: Question) -> Rendition:
         """Show what is asked for, as it is now.
 
         Raises:
@@ -86,17 +78,21 @@ class Views:
             round_ = edition.view.round
             key = (question, round_.id)
             parts = await self._shelf.copy(key, tag, lambda: self._render(tx, edition, question))
-            name = f"{round_.name} · {SPEECH[question.language](f'state.{round_.state}')}"
-            if question.office is not None:
-                name = f"{await figures.name(tx, edition.view, question.office)} · {name}"
         as_of = edition.as_of.time.isoformat() if edition.as_of.time else ""
-        return View(name, Rendition(tag, as_of, parts))
+        return Rendition(tag, as_of, round_.id, parts)
 
     async def _render(self, tx: Transaction, edition: Edition, question: Question) -> Parts:
         by: ByArea = "office" if question.office is None else "community"
         table = await figures.coverage(tx, edition.view, by)
+        say, round_ = SPEECH[question.language], edition.view.round
+        heading = f"{round_.name} · {say(f'state.{round_.state}')}"
+        if question.office is not None:
+            heading = f"{await figures.name(tx, edition.view, question.office)} · {heading}"
         pace = await self._pace(tx, edition)
-        return _parts(SPEECH[question.language], table, edition, pace, question)
+        return {
+            "heading": part("heading", heading),
+            **_parts(say, table, edition, pace, question),
+        }
 
     async def _pace(self, tx: Transaction, edition: Edition) -> Pace:
         view = edition.view

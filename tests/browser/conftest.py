@@ -1,0 +1,101 @@
+"""A real stack with a day behind it, and Debian's Chromium to look at it with."""
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from tests.journeys.test_stack import Dashboard, dashboard, play
+from tests.support.stack import Up, lastmetre, outcome, running
+
+
+@dataclass
+class Visitor:
+    """Somebody at a screen of their own, and what their browser complained of or asked for."""
+
+    page: Page
+    origin: str
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Note whatever should not be."""
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda asked: self._asked(asked.url))
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith(self.origin):
+            self.elsewhere.append(url)
+
+    async def hindered(self) -> list[str]:
+        """List what axe finds that keeps people from using the page as it is now."""
+        found = await Axe().run(self.page)
+        return [f"{each['id']}: {each['help']}" for each in found.response["violations"]]
+
+    async def figures(self, row: str) -> list[str]:
+        """Read the figures of a row of the table."""
+        return await self.page.locator(f"#{row} td:not(.bar-cell)").all_inner_texts()
+
+
+@dataclass
+class Town:
+    """The stack, and who looks at it."""
+
+    up: Up
+    dashboard: Dashboard
+    browser: Browser
+
+    async def link(self, role: str = "district", area: str = "41") -> str:
+        """A link that signs in once, as the command prints it."""
+        status, said = await outcome(
+            await lastmetre(self.up.state, "page", "--role", role, "--area", area)
+        )
+        assert status == 0, said
+        return said.strip()
+
+    async def visitor(
+        self, *, locale: str = "en-GB", width: int = 1280, dark: bool = False
+    ) -> Visitor:
+        """Open a browser of one's own; nobody has signed in yet."""
+        context: BrowserContext = await self.browser.new_context(
+            locale=locale,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+        )
+        visitor = Visitor(await context.new_page(), self.up.note["addresses"]["reporting"])
+        visitor.watch()
+        return visitor
+
+    async def signed_in(
+        self, *, role: str = "district", area: str = "41", locale: str = "en-GB",
+        width: int = 1280, dark: bool = False,
+    ) -> Visitor:  # fmt: skip
+        """Open the page by a link."""
+        visitor = await self.visitor(locale=locale, width=width, dark=dark)
+        await visitor.page.goto(await self.link(role, area))
+        await visitor.page.wait_for_selector("#view")
+        return visitor
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """A town with one day played."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.exit("there is no chromium on the PATH: install Debian's", returncode=1)
+    folder = tmp_path_factory.mktemp("town")
+    async with (
+        running(folder / "state", folder / "data") as up,
+        async_playwright() as playwright,
+        # Whoever is root in a container has no sandbox to offer; nothing foreign is loaded.
+        await playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"]
+        ) as browser,
+    ):
+        await play(up)
+        yield Town(up, await dashboard(up), browser)

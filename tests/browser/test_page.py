@@ -1,0 +1,140 @@
+"""The page as people meet it: in a browser, over a real stack."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import Town, Visitor
+from tests.journeys.test_stack import play
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SECONDS = 60.0
+COLUMNS = ("roll", "sampled", "excluded", "in_hand", "visits_open")
+
+
+async def shows_what_the_api_says(town: Town, visitor: Visitor) -> bool:
+    """Compare every row of the page with `GET /v1/coverage`."""
+    told = await town.dashboard.get("/v1/coverage?by=office")
+    for line in (*told["rows"], {**told["total"], "code": None}):
+        row = f"row-{line['code']}" if line["code"] else "total"
+        unaccounted, _, *others = await visitor.figures(row)
+        if [unaccounted, *others] != [f"{line[name]:,}" for name in ("unaccounted", *COLUMNS)]:
+            return False
+    return True
+
+
+def content(visitor: Visitor) -> None:
+    """Nothing was complained of, and nothing asked of anybody else."""
+    assert visitor.complaints == []
+    assert visitor.elsewhere == []
+
+
+def comparing(town: Town, visitor: Visitor) -> Callable[[], Awaitable[bool]]:
+    return lambda: shows_what_the_api_says(town, visitor)
+
+
+async def test_figures_move_while_a_day_is_played(town: Town) -> None:
+    visitor = await town.signed_in()
+    await eventually(comparing(town, visitor), SECONDS)
+    before = await visitor.page.inner_text("h1")
+    # Whoever leaves the page open is led to the next round, and sees it fill up.
+    day = asyncio.create_task(play(town.up))
+    await expect(visitor.page.locator("h1")).not_to_have_text(before, timeout=SECONDS * 1000)
+    sampled = visitor.page.locator("#total td.sampled")
+    first = await sampled.inner_text()
+    await expect(sampled).not_to_have_text(first, timeout=SECONDS * 1000)
+    await day
+    await eventually(comparing(town, visitor), SECONDS)
+    await expect(visitor.page.locator("#age")).to_contain_text("s ago")
+    content(visitor)
+
+
+async def test_what_changes_comes_without_asking(town: Town) -> None:
+    visitor = await town.signed_in()
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    for _ in range(2):
+        then = await visitor.page.get_attribute("#view", "data-as-of")
+        await visitor.page.wait_for_function(
+            "(then) => document.getElementById('view').dataset.asOf !== then", arg=then
+        )
+    assert all("/v1/stream" in url for url in asked)
+    content(visitor)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+async def test_nothing_hinders_anybody(town: Town, locale: str, *, dark: bool) -> None:
+    stranger = await town.visitor(locale=locale, dark=dark)
+    await stranger.page.goto(stranger.origin)
+    assert "/sign-in" in stranger.page.url
+    assert await stranger.hindered() == []
+    visitor = await town.signed_in(locale=locale, dark=dark)
+    assert await visitor.hindered() == []
+    await visitor.page.click("tbody th a")
+    await visitor.page.wait_for_url("**/office/**")
+    assert await visitor.hindered() == []
+    content(visitor)
+
+
+async def test_one_goes_down_to_an_office_sorts_and_comes_back(town: Town) -> None:
+    visitor = await town.signed_in()
+    page = visitor.page
+    offices = await page.locator("tbody th").all_inner_texts()
+    await page.click("tbody th a")
+    await expect(page.locator("h1")).to_contain_text(offices[0])
+    await page.click("thead button[data-sort='4']")
+    rolls = [int(n.replace(",", "")) for n in await page.locator("td.roll").all_inner_texts()][:-1]
+    assert rolls == sorted(rolls, reverse=True)
+    await page.click("thead button[data-sort='4']")
+    assert await page.get_attribute("thead th:has(button[data-sort='4'])", "aria-sort") == (
+        "ascending"
+    )
+    await page.go_back()
+    assert await page.locator("tbody th").all_inner_texts() == offices
+    content(visitor)
+
+
+async def test_language_and_light_are_switched_and_kept(town: Town) -> None:
+    visitor = await town.signed_in()
+    page = visitor.page
+    await page.get_by_role("link", name="中文").click()
+    await expect(page.locator("#headline")).to_contain_text("未落实")
+    await page.goto(visitor.origin)
+    await expect(page.locator("#headline")).to_contain_text("未落实")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = await page.evaluate(colour)
+    await page.click("#theme")
+    dark = await page.evaluate(colour)
+    assert dark != light
+    await page.reload()
+    assert await page.evaluate(colour) == dark
+    content(visitor)
+
+
+@pytest.mark.parametrize("path", ["/", "/?wall=1"])
+@pytest.mark.parametrize("width", [390, 1920])
+async def test_it_fits_a_phone_and_a_wall(town: Town, path: str, width: int) -> None:
+    visitor = await town.signed_in(width=width)
+    await visitor.page.goto(visitor.origin + path)
+    assert await visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    content(visitor)
+
+
+async def test_a_link_is_good_once_and_an_office_sees_its_own(town: Town) -> None:
+    office = (await town.dashboard.get("/v1/coverage?by=office"))["rows"][0]
+    link = await town.link("office", office["code"])
+    first, second = await town.visitor(), await town.visitor()
+    await first.page.goto(link)
+    await first.page.wait_for_selector("#view")
+    assert await first.page.locator("tbody tr").count() == 1
+    await second.page.goto(link)
+    await expect(second.page.get_by_role("alert")).to_contain_text("used before")
+    await first.page.get_by_role("button", name="Sign out").click()
+    await first.page.goto(first.origin)
+    assert "/sign-in" in first.page.url
+    content(first)
