@@ -196,10 +196,13 @@ async def test_nothing_is_loaded_from_elsewhere_and_nothing_inline(desk: Desk) -
 async def test_a_page_that_did_not_change_is_not_sent_again(desk: Desk) -> None:
     await desk.open_round(SIZES)
     await sign_in(desk, "district")
-    tag = (await desk.client.get("/")).headers["etag"]
+    first = await desk.client.get("/")
+    tag = first.headers["etag"]
     again = await desk.client.get("/", headers={"If-None-Match": f'"x", {tag}'})
     # Every few seconds it is another one: when it would be over moves by itself.
     assert again.status_code == HTTPStatus.NOT_MODIFIED or again.headers["etag"] != tag
+    policy = "content-security-policy"
+    assert again.headers[policy] == first.headers[policy]
 
 
 async def test_what_changes_is_told_to_everybody_and_only_that() -> None:

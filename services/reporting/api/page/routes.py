@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from services.reporting.api.answers import same
 from services.reporting.api.page.live import Channels
-from services.reporting.api.page.rendering import STATIC, asset, render, static
+from services.reporting.api.page.rendering import POLICY, STATIC, asset, render, static
 from services.reporting.api.page.serving import YEAR, address, html, language_of
 from services.reporting.api.page.views import COLUMNS, Question, Views
 from services.reporting.api.page.words import SPEECH, Language
@@ -83,7 +83,13 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
 
 async def _page(request: Request, views: Views, question: Question, *, wall: bool) -> Response:
     shown = await views.look(question)
-    kept = {"etag": shown.tag, "cache-control": "private, no-cache", "vary": "Cookie"}
+    # A 304 has its policy too: browsers put its headers in the place of those they have.
+    kept = {
+        "etag": shown.tag,
+        "cache-control": "private, no-cache",
+        "content-security-policy": POLICY,
+        "vary": "Cookie",
+    }
     if shown.as_of:
         kept["as-of"] = shown.as_of
     if same(request.headers.get("if-none-match"), shown.tag):
