@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import structlog
 
+from shared import tracing
 from shared.errors import TransientError, Unavailable
 from shared.files import trust
 from shared.http import REQUEST_ID
@@ -57,6 +58,9 @@ class ServiceClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:  # noqa: ANN401
         """Send a request under the id of the one that is being served."""
         _hand_on_request_id(request)
+        traceparent = tracing.current()
+        if traceparent is not None:
+            request.headers["traceparent"] = traceparent
         try:
             response = await super().send(request, **kwargs)
         except httpx.TransportError as error:

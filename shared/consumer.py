@@ -25,7 +25,7 @@ import msgspec
 import structlog
 from prometheus_client import Gauge
 
-from shared import positions
+from shared import positions, tracing
 from shared.contracts import dispatch, registry
 from shared.contracts.envelope import Event, Message, Record, registered, understood
 from shared.database import AlreadyWritten, Database, Transaction
@@ -444,12 +444,14 @@ class Consumer:
             Unappliable: one of them cannot be understood or its handler refuses it.
 
         """
-        for type_name, run in groupby(records, key=lambda record: record.type):
+        for type_name, group in groupby(records, key=lambda record: record.type):
             if type_name not in self._by_type:
                 continue  # additive contracts: what we do not know yet is not for us
             message, handler = self._by_type[type_name]
+            run = list(group)
             try:
-                await handler(tx, understood(message, run))
+                with tracing.applying(self.name, run):
+                    await handler(tx, understood(message, run))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 # The text of a decoding error may quote the data; its class does not.
                 raise Unappliable(f"unreadable {type_name}: {type(error).__name__}") from error

@@ -30,6 +30,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import CursorResult, Executable, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from shared import tracing
 from shared.address import Address
 from shared.contracts.envelope import Message
 from shared.errors import PermanentError, TransientError
@@ -89,6 +90,7 @@ class Transaction:
         self.connection = connection
         self.raw = raw
         self.announced: list[tuple[Message, str]] = []
+        self.traceparent: str | None = None
         self._after_commit: list[Callable[[], None]] = []
 
     async def execute(
@@ -132,6 +134,8 @@ class Transaction:
     def announce(self, message: Message, *, key: str) -> None:
         """Announce a message when this transaction commits; `key` chooses its partition."""
         self.announced.append((message, key))
+        if tracing.on():
+            self.traceparent = self.traceparent or tracing.current()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call back once the transaction is durable; never after a rollback or before a retry."""

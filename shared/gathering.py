@@ -8,8 +8,10 @@ them, and each is answered for itself, after the commit.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from shared import tracing
 from shared.errors import TransientError
 
 T = TypeVar("T")
@@ -23,6 +25,13 @@ AT_ONCE = 2
 
 LINGER_SECONDS = 0.003
 """How long the first one waits for others. Whoever comes while work is under way waits for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given(Generic[T, A]):
+    item: T
+    answer: asyncio.Future[A]
+    traceparent: str | None
 
 
 class Gatherer(Generic[T, A]):
@@ -47,14 +56,14 @@ class Gatherer(Generic[T, A]):
         self._most = most
         self._linger = linger
         self._at_once = at_once
-        self._waiting: deque[tuple[T, asyncio.Future[A]]] = deque()
+        self._waiting: deque[_Given[T, A]] = deque()
         self._working: set[asyncio.Task[None]] = set()
         self._lingering = False
 
     async def give(self, item: T) -> A:
         """Have an item worked on together with others; raises what came of it."""
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, answer))
+        self._waiting.append(_Given(item, answer, tracing.current()))
         if not self._lingering and len(self._working) < self._at_once:
             self._lingering = True
             task = asyncio.create_task(self._work_off())
@@ -74,13 +83,14 @@ class Gatherer(Generic[T, A]):
             if not self._waiting or self._lingering:
                 return
 
-    async def _answer(self, group: Sequence[tuple[T, asyncio.Future[A]]]) -> None:
+    async def _answer(self, group: Sequence[_Given[T, A]]) -> None:
         # Who gave up waiting before anything was done needs nothing done.
-        there = [each for each in group if not each[1].done()]
+        there = [each for each in group if not each.answer.done()]
         if not there:
             return
         try:
-            answers = await self._work([item for item, _ in there])
+            with tracing.working("gathered", [each.traceparent for each in there]):
+                answers = await self._work([each.item for each in there])
         except TransientError as error:
             _fail(there, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who asked
@@ -93,17 +103,17 @@ class Gatherer(Generic[T, A]):
             _tell(there, answers)
         finally:
             # Those that were told nothing: the process is being stopped.
-            for _, answer in there:
-                answer.cancel()
+            for each in there:
+                each.answer.cancel()
 
 
-def _tell(group: Sequence[tuple[T, asyncio.Future[A]]], answers: Sequence[A]) -> None:
-    for (_, answer), told in zip(group, answers, strict=True):
-        if not answer.done():
-            answer.set_result(told)
+def _tell(group: Sequence[_Given[T, A]], answers: Sequence[A]) -> None:
+    for each, told in zip(group, answers, strict=True):
+        if not each.answer.done():
+            each.answer.set_result(told)
 
 
-def _fail(group: Sequence[tuple[T, asyncio.Future[A]]], error: Exception) -> None:
-    for _, answer in group:
-        if not answer.done():
-            answer.set_exception(error)
+def _fail(group: Sequence[_Given[T, A]], error: Exception) -> None:
+    for each in group:
+        if not each.answer.done():
+            each.answer.set_exception(error)

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from operator import attrgetter, itemgetter
@@ -31,6 +31,7 @@ from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared import tracing
 from shared.admission import BULK, GATHERED, SINGLE, SYSTEM, Admission, Bodies, Limits, Turn
 from shared.auth import CALLER, ROLES, Caller, Verifier
 from shared.bodies import BODY_LIMIT, NUL_RULE, encode, json_reply
@@ -427,10 +428,11 @@ class _FrontDoor:
             door = self._doors.find(scope["method"], scope["path"])
             if self._pages is not None and door.template in self._pages.templates:
                 scope[_EXPLAIN] = self._pages.explain
-            if PUBLIC.isdisjoint(door.roles):
-                caller = scope[CALLER] = await self._admit(scope["method"], headers, door)
-                receive = await self._take_on(visit, door, caller, receive)
-            await self._app(_as_get(scope, door), receive, visit.send)
+            with _traced(visit, door, headers):
+                if PUBLIC.isdisjoint(door.roles):
+                    caller = scope[CALLER] = await self._admit(scope["method"], headers, door)
+                    receive = await self._take_on(visit, door, caller, receive)
+                await self._app(_as_get(scope, door), receive, visit.send)
         except asyncio.CancelledError:
             # The drain is over. Who is still waiting may ask another process.
             if not visit.status:
@@ -602,6 +604,23 @@ class _Visit:
     def _end_turn(self) -> None:
         if self.turn is not None:
             self.turn.end()
+
+
+_UNTRACED = nullcontext()
+
+
+def _traced(
+    visit: _Visit, door: _Door, headers: Mapping[bytes, bytes]
+) -> AbstractContextManager[object]:
+    if not tracing.on():
+        return _UNTRACED
+    parent = headers.get(b"traceparent", b"").decode("latin-1") or None
+    # Probes, and what our own services ask of each other all the time, begin no trace.
+    if parent is None and door.roles <= _OWN | PUBLIC:
+        return _UNTRACED
+    method = visit.scope["method"]
+    known = method if method in _METHODS else "other"
+    return tracing.serving(f"{known} {door.template}", parent, lambda: visit.status)
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

@@ -394,7 +394,7 @@ class Subscriber(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
 
 def _headers(record: Record, source: bytes) -> list[tuple[str, bytes]]:
-    return [
+    headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", str(record.id).encode()),
         ("ce_source", source),
@@ -405,6 +405,9 @@ def _headers(record: Record, source: bytes) -> list[tuple[str, bytes]]:
         ("incarnation", str(record.incarnation).encode()),
         ("prev", str(record.prev_id).encode()),
     ]
+    if record.traceparent is not None:
+        headers.append(("traceparent", record.traceparent.encode()))
+    return headers
 
 
 def _record(message: Any) -> Record | None:
@@ -421,6 +424,7 @@ def _record(message: Any) -> Record | None:
             type=headers["ce_type"],
             recorded_at=_instant(headers["ce_time"]),
             data=message.value or b"",
+            traceparent=headers.get("traceparent"),
         )
     except (KeyError, ValueError):
         log.warning("record_unreadable", topic=message.topic, offset=message.offset)

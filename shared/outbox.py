@@ -79,6 +79,7 @@ def tables(metadata: sa.MetaData) -> None:
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
+        sa.Column("traceparent", sa.Text, comment="of what announced it, if that was traced"),
         postgresql_partition_by="LIST (topic)",
         comment="The log of record: every message ever announced, in order, chained",
     )
@@ -161,8 +162,9 @@ async def flush(tx: Transaction) -> None:
         """
         WITH minted AS (
             INSERT INTO outbox
-                (topic, partition, pos, id, prev_id, incarnation, type, data, recorded_at)
-            SELECT *, clock_timestamp() FROM unnest(
+                (topic, partition, pos, id, prev_id, incarnation, type, data, recorded_at,
+                 traceparent)
+            SELECT *, clock_timestamp(), $13::text FROM unnest(
                 $1::text[], $2::smallint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::uuid[],
                 $7::text[], $8::bytea[])
         )
@@ -173,6 +175,7 @@ async def flush(tx: Transaction) -> None:
         """,
         *zip(*rows, strict=True),
         *zip(*advanced, strict=True),
+        tx.traceparent,
     )
 
 
@@ -202,7 +205,7 @@ class Heads(msgspec.Struct, frozen=True):
     heads: list[Head]
 
 
-class PulledRecord(msgspec.Struct, frozen=True):
+class PulledRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A record as the pull carries it. `data` is base64, so that a damaged one still travels."""
 
     pos: int
@@ -212,6 +215,7 @@ class PulledRecord(msgspec.Struct, frozen=True):
     type: str
     recorded_at: datetime
     data: bytes
+    traceparent: str | None = None
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -224,7 +228,7 @@ class Pulled(msgspec.Struct, frozen=True):
         return [
             Record(
                 topic, partition, r.pos, r.id, r.prev_id, r.incarnation, r.type, r.recorded_at,
-                r.data,
+                r.data, r.traceparent,
             )
             for r in self.records
         ]  # fmt: skip
@@ -245,7 +249,7 @@ async def read_after(
     """Read records after a position: as many as fit, and always at least one if there is one."""
     rows = await tx.rows(
         """
-        SELECT pos, id, prev_id, incarnation, type, recorded_at, data FROM (
+        SELECT pos, id, prev_id, incarnation, type, recorded_at, data, traceparent FROM (
             SELECT *, sum(octet_length(data)) OVER (ORDER BY pos) - octet_length(data) AS ahead
             FROM (SELECT * FROM outbox WHERE topic = $1 AND partition = $2 AND pos > $3
                   ORDER BY pos LIMIT 1000) AS next

@@ -32,6 +32,7 @@ import uvloop
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
+from shared import tracing
 from shared.connections import Patience, protocol, watch
 from shared.errors import LastmetreError
 from shared.files import UnreadableFile, show
@@ -115,7 +116,11 @@ class Program(Generic[S]):
         except SettingsError as error:
             return _last_line(_MISUSED, str(error))
         configure_logging(self.name, options.process, settings.log_level)
-        return self._finish(options, settings)
+        tracing.begin(self.name, options.process)
+        try:
+            return self._finish(options, settings)
+        finally:
+            tracing.end()
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(prog=f"python -m services.{self.name}")

@@ -14,7 +14,7 @@ from itertools import groupby
 import structlog
 from prometheus_client import Counter, Gauge
 
-from shared import outbox
+from shared import outbox, tracing
 from shared.consumer import Backoff, wait_for
 from shared.contracts.envelope import Record
 from shared.database import Database, SessionLock, Transaction
@@ -120,6 +120,7 @@ class Relay:
         now = datetime.now(UTC)
         for run in runs:
             PUBLISHED.labels(run[0].topic).inc(len(run))
+            tracing.published(run)
             seconds = OUTBOX_SECONDS.labels(self._service, run[0].topic)
             for record in run:
                 # The database's clock and ours may differ by more than the way took.
@@ -131,7 +132,7 @@ class Relay:
             rows = await tx.rows(
                 """
                 SELECT o.topic, o.partition, o.pos, o.id, o.prev_id, o.incarnation, o.type,
-                       o.recorded_at, o.data
+                       o.recorded_at, o.data, o.traceparent
                 FROM outbox_published p
                 JOIN outbox_head h USING (topic, partition)
                 CROSS JOIN LATERAL (

@@ -53,6 +53,8 @@ class Record:
     type: str
     recorded_at: datetime
     data: bytes
+    traceparent: str | None = None
+    """Of what announced it (W3C), if that was traced."""
 
 
 @dataclass(frozen=True, slots=True)

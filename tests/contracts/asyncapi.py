@@ -94,6 +94,9 @@ _HEADERS = {
             "description": "position in this partition, dense",
         },
         "prev": {**_UUID, "description": "`ce_id` of the position before"},
+        "traceparent": {
+            "type": "string", "description": "W3C: of what announced it, if that was traced",
+        },
         "incarnation": {**_UUID, "description": "the producer's life; UUIDv7, the greatest holds"},
     },
 }  # fmt: skip
