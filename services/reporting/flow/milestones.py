@@ -6,6 +6,7 @@ It is noted in one transaction with all deliveries of it: none is lost, and none
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -16,10 +17,21 @@ from services.reporting.domain.freshness import as_of
 from services.reporting.domain.milestones import Mark, Turn, Turned, turned
 from services.reporting.domain.rounds import Round, View
 from services.reporting.flow.figures import EVERYWHERE, coverage
-from services.reporting.store import freshness, generations, milestones, rounds
+from services.reporting.store import freshness, generations, milestones, parked, rounds
 from shared.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Whether our figures are level."""
+
+    since: datetime | None
+    """When registry was asked for the heads that we have reached, all of them; None: not yet."""
+    figures: object = None
+    """Tells apart figures that differ; the same while nothing moves, and then there is no need to
+    look."""
 
 
 class Lookout:
@@ -34,22 +46,30 @@ class Lookout:
     def __init__(self, database: Database, threshold: float) -> None:
         self._database = database
         self._threshold = threshold
-        self._looked: datetime | None = None
+        self._looked = Level(None)
         self._seen: set[tuple[Mark, Turn]] = set()
 
     async def look(self) -> int:
         """Note what has turned, if our figures are level and were asked for anew; say how much."""
+        async with self._database.snapshot() as tx:
+            level = await _level(tx)
+        if level.since in {None, self._looked.since}:
+            return 0
+        if level.figures == self._looked.figures and not self._seen:
+            self._looked = level
+            return 0
         async with self._database.session_lock("reporting.milestones") as held:
-            if not held:
+            return await self._look_closely() if held else 0
+
+    async def _look_closely(self) -> int:
+        async with self._database.snapshot() as tx:
+            level = await _level(tx)
+            if level.since is None:
                 return 0
-            async with self._database.snapshot() as tx:
-                asked_at = await _level_since(tx)
-                if asked_at is None or asked_at == self._looked:
-                    return 0
-                found = {(each.mark, each.turn): (each, of) for each, of in await self._turned(tx)}
-            sure = [told for key, told in found.items() if key in self._seen]
-            self._looked, self._seen = asked_at, set(found)
-            return await self._database.transact(note, sure) if sure else 0
+            found = {(each.mark, each.turn): (each, of) for each, of in await self._turned(tx)}
+        sure = [told for key, told in found.items() if key in self._seen]
+        self._looked, self._seen = level, set(found)
+        return await self._database.transact(note, sure) if sure else 0
 
     async def _turned(self, tx: Transaction) -> list[tuple[Turned, Round]]:
         generation = await generations.current(tx)
@@ -61,13 +81,12 @@ class Lookout:
         return found
 
 
-async def _level_since(tx: Transaction) -> datetime | None:
-    """Tell when registry was asked for the heads that we have reached, all of them."""
+async def _level(tx: Transaction) -> Level:
     producers = await freshness.producers(tx)
-    if "registry" not in producers:
-        return None
-    asked_at = producers["registry"].asked_at
-    return asked_at if as_of(await freshness.applied(tx), producers).time == asked_at else None
+    reached = as_of(await freshness.applied(tx), producers)
+    figures = (await generations.current(tx), reached.positions, await parked.decisions(tx))
+    asked_at = producers["registry"].asked_at if "registry" in producers else None
+    return Level(asked_at if reached.time == asked_at else None, figures)
 
 
 async def note(tx: Transaction, found: Iterable[tuple[Turned, Round]]) -> int:
