@@ -12,7 +12,7 @@ PROMETHEUS := build/prometheus
 UNPACKED := $(PROMETHEUS)/.unpacked
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka test-metrics test-browser chromium prometheus fetch-prometheus drill-upgrade drill-restore client lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka test-metrics test-browser screenshots chromium prometheus fetch-prometheus drill-upgrade drill-restore client lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ prometheus: $(INSTALLED) $(UNPACKED) ## run Prometheus on 127.0.0.1:9090 over th
 
 test-browser: $(INSTALLED) chromium ## look at the page in Debian's Chromium, over a real stack
 	@$(RUN)/python -m pytest tests/browser $(ARGS)
+
+screenshots: $(INSTALLED) chromium ## take the README's pictures of the page anew
+	@$(RUN)/python -m tests.browser.screenshots
 
 drill-upgrade: $(INSTALLED) ## rehearse an upgrade under load; ARGS="--from REVISION"
 	@$(RUN)/python -m deploy.drills.upgrade $(ARGS)

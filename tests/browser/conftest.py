@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -85,17 +87,22 @@ class Town:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     """A town with one day played."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
+    if shutil.which("chromium") is None:
         pytest.exit("there is no chromium on the PATH: install Debian's", returncode=1)
-    folder = tmp_path_factory.mktemp("town")
+    async with opened(tmp_path_factory.mktemp("town")) as town:
+        await play(town.up)
+        yield town
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Town]:
+    """Start a stack and a browser."""
     async with (
         running(folder / "state", folder / "data") as up,
         async_playwright() as playwright,
         # Whoever is root in a container has no sandbox to offer; nothing foreign is loaded.
         await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"]
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         ) as browser,
     ):
-        await play(up)
         yield Town(up, await dashboard(up), browser)
