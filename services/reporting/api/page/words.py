@@ -1,9 +1,8 @@
 """What the page says, in both languages: the field's own terms (最后一米)."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Literal, get_args
-from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_datetime
@@ -12,8 +11,8 @@ from babel.numbers import format_decimal, format_percent
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
-ZONE = ZoneInfo("Asia/Shanghai")
-"""All of China keeps one time."""
+ZONE = timezone(timedelta(hours=8))
+"""All of China keeps one time, the whole year; images without a time zone database know it too."""
 
 NOTHING = "-"
 """Where a figure is not kept, or not known yet."""
