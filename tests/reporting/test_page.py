@@ -256,6 +256,14 @@ async def test_who_is_too_slow_looks_anew_and_holds_nothing_up() -> None:
     assert [event async for event in viewer.events()] == [b'data: {"reload":true}\n\n']
 
 
+async def test_who_is_too_slow_hears_of_the_end_all_the_same() -> None:
+    viewer = Viewer()
+    for number in range(BEHIND):
+        viewer.tell(b"data: %d\n\n" % number)
+    viewer.tell(None)
+    assert [event async for event in viewer.events()] == []
+
+
 async def test_the_stream_ends_when_the_process_is_stopped() -> None:
     stopping = False
 

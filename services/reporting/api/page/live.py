@@ -36,7 +36,7 @@ class Viewer:
         except asyncio.QueueFull:
             while not self._news.empty():
                 self._news.get_nowait()
-            self._news.put_nowait(_event(RELOAD))
+            self._news.put_nowait(None if event is None else _event(RELOAD))
 
     async def events(self) -> AsyncIterator[bytes]:
         """Hear everything, until the end."""
