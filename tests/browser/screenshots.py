@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.browser.conftest import Town, Visitor, opened
-from tests.support.stack import lastmetre, outcome
+from tests.journeys.test_stack import play
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 RESIDENTS = "5000"
@@ -25,11 +25,7 @@ async def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         async with opened(Path(folder)) as town:
-            addresses = town.up.note["addresses"]
-            attach = ",".join(addresses[name] for name in ("registry", "dispatch", "reporting"))
-            words = ("demo", "--attach", attach, "--residents", RESIDENTS)
-            status, said = await outcome(await lastmetre(town.up.state, *words))
-            assert status == 0, said
+            await play(town.up, RESIDENTS)
             office = (await town.dashboard.get("/v1/coverage?by=office"))["rows"][0]["code"]
             await take(town, "district", "/")
             await take(town, "office", f"/office/{office}", locale="zh-CN", dark=True)

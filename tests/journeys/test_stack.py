@@ -49,12 +49,12 @@ async def dashboard(up: Up) -> Dashboard:
     return Dashboard(up.note["addresses"]["reporting"], token.strip())
 
 
-async def play(up: Up) -> str:
+async def play(up: Up, residents: str = RESIDENTS) -> str:
     """Play a day against a stack that is up; what it showed at the end."""
     addresses = up.note["addresses"]
     attach = ",".join(addresses[name] for name in ("registry", "dispatch", "reporting"))
     status, said = await outcome(
-        await lastmetre(up.state, "demo", "--attach", attach, "--residents", RESIDENTS)
+        await lastmetre(up.state, "demo", "--attach", attach, "--residents", residents)
     )
     assert status == 0, said
     return said

@@ -1,14 +1,14 @@
 """Somebody who receives webhooks: a real HTTP server, which answers what it is told to."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from standardwebhooks import Webhook
+
+from tests.support.listening import listening
 
 
 @dataclass
@@ -40,25 +40,10 @@ def receiving() -> Iterator[Receiver]:
     """A receiver that listens on the loopback for the length of a block."""
     receiver = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["content-length"])
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(receiver.take(headers, self.rfile.read(length)))
-            # Whoever follows it comes by once more.
-            self.send_header("location", receiver.url)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    def take(_path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        # Whoever follows it comes by once more.
+        return receiver.take(headers, body), {"location": receiver.url}
 
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_port}/milestones?token=t0p"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(take) as origin:
+        receiver.url = f"{origin}/milestones?token=t0p"
+        yield receiver

@@ -1,12 +1,12 @@
 """A collector of traces: takes OTLP over HTTP as the real one does, and remembers every span."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.listening import listening
 
 
 @dataclass(frozen=True)
@@ -92,23 +92,11 @@ def collecting() -> Iterator[Collector]:
     """A collector that listens on the loopback for the length of a block."""
     collector = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/traces"
-            collector.take(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    def take(path: str, _headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        assert path == "/v1/traces"
+        collector.take(body)
+        return 200, {}
 
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield collector
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(take) as origin:
+        collector.url = origin
+        yield collector
