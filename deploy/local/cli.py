@@ -628,12 +628,7 @@ def _announce(note: "Note") -> None:
     console.print(table)
     console.print(f"logs     {note.data}/logs", highlight=False, markup=False)
     console.print(
-        f"page     {_link(note.addresses, 'district', '41')}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print(
+        f"page     {_link(note.addresses, 'district', '41')}\n"
         "next     export LASTMETRE_TOKEN=$(lastmetre token --role supervisor --area 41)\n"
         f'         curl -H "Authorization: Bearer $LASTMETRE_TOKEN"'
         f" {note.addresses.reporting}/v1/coverage?by=office\n"
