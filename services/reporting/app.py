@@ -13,6 +13,7 @@ from services.reporting.api.page import routes as page
 from services.reporting.api.page import signing
 from services.reporting.api.page.live import Channels
 from services.reporting.api.page.serving import pages
+from services.reporting.api.page.views.question import PATHS
 from services.reporting.settings import Settings
 from services.reporting.wiring import wire
 from services.reporting.worker import HANDLERS
@@ -68,7 +69,7 @@ def create_app(
         verifier=verifier,
         lifespan=lifespan,
         ops=ops,
-        pages=pages(*page.VIEWS),
+        pages=pages(*PATHS.values()),
     )
     app.state.wiring = wiring
     ops.checks["database"] = wiring.database.ping

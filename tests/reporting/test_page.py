@@ -111,7 +111,7 @@ async def test_nobody_sees_more_than_their_token_allows(desk: Desk) -> None:
     assert (await desk.client.get("/", headers={"Cookie": "lastmetre=x.y.z"})).is_redirect
 
 
-@pytest.mark.parametrize("path", ["/", f"/office/{CHAOHE}", "/v1/stream?office=0"])
+@pytest.mark.parametrize("path", ["/", f"/office/{CHAOHE}", "/v1/stream?view=office&office=0"])
 @pytest.mark.parametrize("role", sorted(ROLES))
 async def test_every_role_at_every_page(desk: Desk, role: str, path: str) -> None:
     await desk.open_round(SIZES)
@@ -123,6 +123,14 @@ async def test_every_role_at_every_page(desk: Desk, role: str, path: str) -> Non
         # A stream would not end: that of an office which is not there is not there either.
         found = HTTPStatus.NOT_FOUND if "stream" in path else HTTPStatus.OK
         assert answer.status_code == found
+
+
+async def test_every_view_leads_to_the_others(desk: Desk) -> None:
+    await desk.open_round(SIZES)
+    await sign_in(desk, "district")
+    for path, current in (("/", "page"), (f"/office/{CHAOHE}", "true")):
+        page = await look(desk, f"{path}?lang=en")
+        assert f'<a href="/?lang=en" aria-current="{current}">District</a>' in page
 
 
 async def test_a_link_signs_in_once(desk: Desk) -> None:

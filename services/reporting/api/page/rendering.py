@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -12,11 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 Parts = Mapping[str, str]
 """HTML by the id of its element, in the order of the page."""
 
-STATIC = {
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+_FILES = files("services.reporting.api.page") / "static"
+
+STATIC = {each.name: _TYPES[PurePath(each.name).suffix] for each in _FILES.iterdir()}
+"""Our own files, by what they are."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -63,15 +68,16 @@ def render(template: str, **given: object) -> str:
 
 
 def part(name: str, *given: object) -> str:
-    """Render one part: a macro of `parts.html`."""
-    macro = getattr(_templates().get_template("parts.html").module, name)
+    """Render one part: `account.row` is the macro `row` of `parts/account.html`."""
+    place, _, macro_name = name.partition(".")
+    macro = getattr(_templates().get_template(f"parts/{place}.html").module, macro_name)
     return str(macro(*given)).strip()
 
 
 @cache
 def static(name: str) -> bytes:
     """Read one of our files."""
-    return files("services.reporting.api.page").joinpath("static", name).read_bytes()
+    return (_FILES / name).read_bytes()
 
 
 @cache

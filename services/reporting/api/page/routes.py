@@ -1,27 +1,60 @@
 """The views of the page, the stream of what changes in them, and our own files."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from services.reporting.api.access import PAGES
 from services.reporting.api.answers import same
 from services.reporting.api.page.live import Channels
 from services.reporting.api.page.rendering import POLICY, STATIC, asset, render, static
 from services.reporting.api.page.serving import YEAR, address, html, language_of
-from services.reporting.api.page.views import COLUMNS, Question, Views
-from services.reporting.api.page.words import SPEECH, Language
+from services.reporting.api.page.views import Views
+from services.reporting.api.page.views.question import PATHS, Kind, Question
+from services.reporting.api.page.words import Language
 from services.reporting.wiring import Wiring
-from shared.auth import CallerDep
-from shared.errors import NotFound
+from shared.auth import Caller, CallerDep
+from shared.errors import Forbidden, NotFound
 
-VIEWS = ("/", "/office/{code}")
-"""Routes that answer with a page."""
+NAVIGATION: tuple[Kind, ...] = ("district",)
+"""Views that every page leads to; the others are found from these."""
 
-RoundParameter = Annotated[str | None, Query(alias="round", max_length=64)]
-LanguageParameter = Annotated[Language | None, Query(alias="lang")]
+WITHIN: dict[Kind, Kind] = {"office": "district"}
+"""Views that are found from another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for a page, and how it is to be shown."""
+
+    request: Request
+    caller: Caller
+    language: Language
+    round: str | None
+    wall: bool
+
+    def question(self, kind: Kind, office: str | None = None) -> Question:
+        """Ask for a view."""
+        return Question(kind, self.language, self.caller.areas, self.round, office)
+
+
+def _asking(
+    request: Request,
+    caller: CallerDep,
+    round_id: Annotated[str | None, Query(alias="round", max_length=64)] = None,
+    lang: Language | None = None,
+    *,
+    wall: bool = False,
+) -> Asking:
+    return Asking(request, caller, language_of(request, lang), round_id, wall)
+
+
+AskingDep = Annotated[Asking, Depends(_asking)]
 
 
 def router(wiring: Wiring, channels: Channels) -> APIRouter:
@@ -29,40 +62,22 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     views = Views(wiring)
 
-    @routes.get("/")
-    async def get_district(
-        request: Request,
-        caller: CallerDep,
-        round_id: RoundParameter = None,
-        lang: LanguageParameter = None,
-        wall: int = 0,
-    ) -> Response:
-        question = Question(language_of(request, lang), caller.areas, round_id)
-        return await _page(request, views, question, wall=bool(wall))
+    @routes.get(PATHS["district"])
+    async def get_district(asking: AskingDep) -> Response:
+        return await _page(views, asking, asking.question("district"))
 
-    @routes.get("/office/{code}")
-    async def get_office(
-        request: Request,
-        caller: CallerDep,
-        code: str,
-        round_id: RoundParameter = None,
-        lang: LanguageParameter = None,
-        wall: int = 0,
-    ) -> Response:
-        question = Question(language_of(request, lang), caller.areas, round_id, code)
-        return await _page(request, views, question, wall=bool(wall))
+    @routes.get(PATHS["office"])
+    async def get_office(asking: AskingDep, code: str) -> Response:
+        return await _page(views, asking, asking.question("office", code))
 
     @routes.get("/v1/stream")
     async def get_stream(
-        request: Request,
-        caller: CallerDep,
-        round_id: RoundParameter = None,
-        office: str | None = None,
-        lang: LanguageParameter = None,
-        tag: str = "",
+        asking: AskingDep, view: Kind = "district", office: str | None = None, tag: str = ""
     ) -> Response:
         """Server-sent events: what changes in a view of the page, a second after it did."""
-        question = Question(language_of(request, lang), caller.areas, round_id, office)
+        if not _may_see(asking.caller, view):
+            raise Forbidden("this view is not for the roles of the token")
+        question = asking.question(view, office)
         events = await channels.follow(question, tag, partial(views.look, question))
         return StreamingResponse(
             events,
@@ -81,7 +96,19 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
     return routes
 
 
-async def _page(request: Request, views: Views, question: Question, *, wall: bool) -> Response:
+def _may_see(caller: Caller, kind: Kind) -> bool:
+    return not caller.roles.isdisjoint(PAGES["GET", PATHS[kind]])
+
+
+def _navigation(caller: Caller, here: Kind) -> Iterator[dict[str, str]]:
+    """List where one can go; of a view that is found from another one, that one is marked."""
+    for kind in NAVIGATION:
+        if _may_see(caller, kind):
+            current = "page" if kind == here else "true" if kind == WITHIN.get(here) else ""
+            yield {"kind": kind, "path": PATHS[kind], "current": current}
+
+
+async def _page(views: Views, asking: Asking, question: Question) -> Response:
     shown = await views.look(question)
     # A 304 has its policy too: browsers put its headers in the place of those they have.
     kept = {
@@ -92,17 +119,18 @@ async def _page(request: Request, views: Views, question: Question, *, wall: boo
     }
     if shown.as_of:
         kept["as-of"] = shown.as_of
-    if same(request.headers.get("if-none-match"), shown.tag):
+    if same(asking.request.headers.get("if-none-match"), shown.tag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
-    streamed = {"round": question.round, "office": question.office, "lang": question.language}
+    view = views.of(question)
+    query = partial(address, round=question.round, lang=question.language)
     page = render(
-        "view.html",
-        say=SPEECH[question.language],
+        view.template,
+        say=question.say,
         rendition=shown,
-        columns=COLUMNS,
-        office=question.office,
-        wall=wall,
-        stream=f"/v1/stream?{address(**streamed)}",
-        query=partial(address, round=question.round, lang=question.language),
+        wall=asking.wall,
+        stream=f"/v1/stream?{query(view=question.kind, office=question.office)}",
+        navigation=list(_navigation(asking.caller, question.kind)),
+        query=query,
+        **view.setting(question),
     )
     return html(page, question.language, kept)

@@ -30,6 +30,7 @@ let sorted = { column: 0, ascending: false };
 
 function sortRows() {
   const body = view.querySelector("table.account tbody");
+  if (!body) return;
   const value = (row) => Number(row.cells[sorted.column].dataset.value);
   const order = (a, b) =>
     (value(a) - value(b)) * (sorted.ascending ? 1 : -1) || a.id.localeCompare(b.id);
@@ -55,6 +56,9 @@ function age() {
   document.getElementById("age").textContent = `${seconds} ${document.body.dataset.ago}`;
 }
 
+// Whoever is somewhere by keyboard stays there, though what was there is replaced.
+const REACHED = "a, button, summary, [tabindex]";
+
 function place(name, html) {
   const holder = document.createElement("template");
   holder.innerHTML = html;
@@ -62,7 +66,9 @@ function place(name, html) {
   const after = holder.content.firstElementChild;
   // Whoever has the table of the curve open keeps it open.
   if (before.querySelector("details")?.open) after.querySelector("details").open = true;
+  const focused = [...before.querySelectorAll(REACHED)].indexOf(document.activeElement);
   before.replaceWith(after);
+  after.querySelectorAll(REACHED)[focused]?.focus();
 }
 
 function take(news) {

@@ -1,0 +1,104 @@
+"""The account of everybody somebody answers for, row by row: by office or by community."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import ClassVar
+
+from services.reporting.api.page.rendering import Parts, part
+from services.reporting.api.page.serving import address
+from services.reporting.api.page.views.question import Question
+from services.reporting.api.page.views.view import FiguresView, heading
+from services.reporting.api.page.words import Speech
+from services.reporting.api.shelf import Shelf
+from services.reporting.domain.areas import AREA_WIDTH, ByArea
+from services.reporting.domain.coverage import Coverage
+from services.reporting.domain.freshness import Edition
+from services.reporting.domain.pace import Pace, finishing
+from services.reporting.flow import figures
+from services.reporting.wiring import Wiring
+from shared.database import Transaction
+
+COLUMNS = (
+    "unaccounted", "coverage", "roll", "sampled", "excluded", "in_hand", "visits_open",
+)  # fmt: skip
+"""Of the table, after the name and the bar."""
+
+ROUNDS_BEFORE = 3
+"""Earlier rounds drawn beside this one."""
+
+PACE_SECONDS = 10.0
+"""The curve is summed anew no more often: it is as long as the round, and hardly moves."""
+
+
+class Account(FiguresView):
+    """The account with its headline, and how it comes about."""
+
+    template = "account.html"
+    by: ClassVar[ByArea]
+    """What a row stands for."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__(wiring)
+        self._paces: Shelf[Pace] = Shelf()
+
+    def setting(self, question: Question) -> Mapping[str, object]:
+        """The head of the table."""
+        return {"columns": COLUMNS, "by": self.by, "office": question.office}
+
+    def moment(self) -> object:
+        """It changes by itself once in a while: its curve, and when it would be over."""
+        return _slot()
+
+    async def parts(self, tx: Transaction, edition: Edition, question: Question) -> Parts:
+        """Render heading, headline, rows, total, curve and kinds."""
+        office = question.office
+        place = None if office is None else await figures.name(tx, edition.view, office)
+        table = await figures.coverage(tx, edition.view, self.by)
+        pace = await self._pace(tx, edition)
+        return {
+            "heading": heading(edition, question, place),
+            **_parts(table, edition, pace, question),
+        }
+
+    async def _pace(self, tx: Transaction, edition: Edition) -> Pace:
+        view = edition.view
+        key = (view.round.id, tuple(view.areas))
+        moment = f"{view.generation} {_slot()}"
+        return await self._paces.copy(
+            key, moment, lambda: figures.pace(tx, view, rounds_before=ROUNDS_BEFORE)
+        )
+
+
+def _slot() -> int:
+    return int(time.time() // PACE_SECONDS)
+
+
+def _parts(table: Coverage, edition: Edition, pace: Pace, question: Question) -> Parts:
+    say, round_ = question.say, edition.view.round
+    rows = sorted(table.rows, key=lambda line: (-(line.unaccounted or 0), line.code))
+    length = max(round_.closes_at - round_.opens_at, timedelta(hours=1))
+    finish = _finish(say, table, edition, pace)
+    made = {"headline": part("account.headline", say, table.total, finish)}
+    for line in rows:
+        link = None
+        if question.office is None and len(line.code) == AREA_WIDTH["office"]:
+            link = f"/office/{line.code}?{address(lang=say.language, round=question.round)}"
+        made[f"row-{line.code}"] = part("account.row", say, line, COLUMNS, link)
+    made["total"] = part("account.total", say, table.total, COLUMNS)
+    hours = -(-length // timedelta(hours=1))
+    made["curve"] = part("account.curve", say, pace.curves(length), hours)
+    made["kinds"] = part("account.kinds", say, table.total)
+    return made
+
+
+def _finish(say: Speech, table: Coverage, edition: Edition, pace: Pace) -> str:
+    total = table.total
+    left = (total.unaccounted or 0) + (total.in_hand or 0)
+    if not left:
+        return say("finish.done")
+    if edition.view.round.state in {"closed", "sealed"}:
+        return say("finish.over")
+    now = edition.view.round.clock_at or edition.as_of.time
+    at = finishing(pace.now.points, left, now) if now else None
+    return say.moment(at) if at else say("finish.never")

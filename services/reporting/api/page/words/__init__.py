@@ -1,0 +1,69 @@
+"""What the page says, in both languages, and how each writes numbers and times."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Literal, get_args
+
+from babel import Locale
+from babel.dates import format_datetime
+from babel.numbers import format_decimal, format_percent
+
+from services.reporting.api.page.words import account, common
+
+Language = Literal["zh", "en"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+ZONE = timezone(timedelta(hours=8))
+"""All of China keeps one time, the whole year; images without a time zone database know it too."""
+
+NOTHING = "-"
+"""Where a figure is not kept, or not known yet."""
+
+_WORDS: Mapping[str, tuple[str, str]] = {**common.WORDS, **account.WORDS}
+"""Each word once, Chinese and English side by side; those of one view in a module of its own."""
+
+
+class Speech:
+    """One language: words, numbers and times as its readers write them."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.tag = "zh-CN" if language == "zh" else "en"
+        self.other: Language = "en" if language == "zh" else "zh"
+        self._locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en_GB")
+        self._place = LANGUAGES.index(language)
+
+    def __call__(self, word: str, *given: object) -> str:
+        """Say a word; one we have no translation of, such as a code, as it is."""
+        said = _WORDS.get(word)
+        return said[self._place].format(*given) if said else word.rpartition(".")[2]
+
+    def number(self, n: int | None) -> str:
+        """Write a count."""
+        return NOTHING if n is None else str(format_decimal(n, locale=self._locale))
+
+    def share(self, share: float | None) -> str:
+        """Write a share, never rounded up to all: 99.99 % is not everybody."""
+        if share is None:
+            return NOTHING
+        floored = int(share * 10_000) / 10_000
+        return str(format_percent(floored, "0.00%", locale=self._locale))
+
+    def moment(self, at: datetime | None) -> str:
+        """Write a day and time of day, in China."""
+        if at is None:
+            return NOTHING
+        pattern = "M月d日 HH:mm" if self.language == "zh" else "d MMM HH:mm"
+        return str(format_datetime(at, pattern, tzinfo=ZONE, locale=self._locale))
+
+
+SPEECH: Mapping[Language, Speech] = {language: Speech(language) for language in LANGUAGES}
+
+
+def preferred(chosen: str | None, accepted: str | None) -> Language:
+    """Choose a language: the one that was chosen, else the first that the browser asks for."""
+    for asked in (chosen, *(accepted or "").split(",")):
+        for language in LANGUAGES:
+            if asked and asked.strip().lower().startswith(language):
+                return language
+    return "zh"

@@ -1,0 +1,52 @@
+"""What every view says: the field's own terms (最后一米), Chinese and English side by side."""
+
+from collections.abc import Mapping
+
+WORDS: Mapping[str, tuple[str, str]] = {
+    "lastmetre": ("最后一米", "Lastmetre"),
+    "motto": ("不留死角、不落一人", "no blind corner, nobody left out"),
+    "views": ("页面", "Views"),
+    "view.district": ("全区", "District"),
+    "roll": ("应检", "Roll"),
+    "sampled": ("已采样", "Sampled"),
+    "excluded": ("免检", "Excluded"),
+    "in_hand": ("跟进中", "In hand"),
+    "unaccounted": ("未落实", "Unaccounted"),
+    "office": ("办事处", "Office"),
+    "community": ("社区", "Community"),
+    "all": ("合计", "All"),
+    "unassigned": ("未归属", "Unassigned"),
+    "state.draft": ("未开始", "draft"),
+    "state.open": ("进行中", "open"),
+    "state.closed": ("已结束", "closed"),
+    "state.sealed": ("已封存", "sealed"),
+    "as_of": ("数据截至", "as of"),
+    "seconds_ago": ("秒前", "s ago"),
+    "not_known": ("尚不清楚", "not known yet"),
+    "lost": ("连接中断, 正在重试", "connection lost, trying again"),
+    "none": ("无", "none"),
+    "back": ("返回", "Back to all offices"),
+    "theme": ("深色/浅色", "dark or light"),
+    "language": ("English", "中文"),
+    "wall": ("大屏", "Wallboard"),
+    "sign_in": ("登录", "Sign in"),
+    "sign_out": ("退出", "Sign out"),
+    "sign_in.lead": (
+        "请使用一次性登录链接, 或粘贴访问令牌.",
+        "Use your one-time sign-in link, or paste an access token.",
+    ),
+    "sign_in.token": ("访问令牌", "Access token"),
+    "sign_in.used": (
+        "此链接已使用过, 请索取新的链接.",
+        "This link was used before. Ask for a new one.",
+    ),
+    "sign_in.refused": ("令牌无效或已过期.", "The token is not valid, or has expired."),
+    "sign_in.rights": (
+        "此令牌无权查看本页.",
+        "The token gives no right to look at this page.",
+    ),
+    "problem.404": ("没有可以查看的轮次.", "There is no round to look at, or no such office."),
+    "problem.503": ("系统繁忙, 请稍候.", "Too much is going on right now. It will be tried again."),
+    "problem": ("暂时无法显示.", "This cannot be shown right now."),
+    "skip": ("跳到主要内容", "Skip to the figures"),
+}
