@@ -702,9 +702,11 @@ async def _call(
     path: str,
     **kwargs: Any,  # noqa: ANN401 - httpx's
 ) -> bytes:
+    # Read as a stream: httpx's answers hold themselves in a circle, and one that has its content
+    # would keep megabytes until the next collection of garbage.
     try:
-        answer = await client.request(method, path, **kwargs)
-        answer.raise_for_status()
+        async with client.stream(method, path, **kwargs) as answer:
+            answer.raise_for_status()
+            return b"".join([chunk async for chunk in answer.aiter_bytes()])
     except httpx.HTTPError as error:
         raise TransientError(f"producer: {type(error).__name__}") from error
-    return answer.content

@@ -120,12 +120,17 @@ def _cells(standing: Standing) -> tuple[str, ...]:
 _the_same = lru_cache(maxsize=KNOWN)(_Meaning)
 
 
-def settled(message: RollMoved) -> Moves:
-    """What one message moves, for itself; the series too, as cells `sampled_at.SLOT`."""
+def settled(messages: Iterable[RollMoved]) -> tuple[Moves, SampleMoves]:
+    """What messages move, all together."""
     fold = RollFold()
-    fold.add(message)
-    cells, slots = fold.moves()
-    return cells | {
+    for message in messages:
+        fold.add(message)
+    return fold.moves()
+
+
+def as_cells(slots: SampleMoves) -> Moves:
+    """Write slots of the series as cells, `sampled_at.SLOT`."""
+    return {
         (round_id, community, f"{SAMPLED_AT}{slot}"): n
         for (round_id, community, slot), n in slots.items()
     }
@@ -204,9 +209,9 @@ def counted_visits(messages: Iterable[VisitsCounted]) -> Moves:
     }
 
 
-def merged(parts: Iterable[Moves]) -> Moves:
+def merged(parts: Iterable[Mapping[K, int]]) -> dict[K, int]:
     """Sum moves of several messages."""
-    total: Moves = defaultdict(int)
+    total: dict[K, int] = defaultdict(int)
     for part in parts:
         for key, n in part.items():
             total[key] += n

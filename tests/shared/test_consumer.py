@@ -5,6 +5,7 @@ the test, which is worse to the consumer than any broker would be. (The real one
 """
 
 import asyncio
+import gc
 import random
 from collections import ChainMap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -82,6 +83,19 @@ async def test_the_pull_alone_brings_everything(producer: Producer, follower: Fo
     assert (await follower.numbers(), await follower.numbers(7)) == ([1, 2, 3], [4])
     await follower.consumer.catch_up()
     assert await follower.numbers() == [1, 2, 3]
+
+
+async def test_pages_that_were_applied_are_gone(producer: Producer, follower: Follower) -> None:
+    await producer.announce(*range(200))
+    gc.collect()
+    gc.disable()  # a rebuild makes megabytes of pages between two collections
+    try:
+        await follower.consumer.catch_up()
+        kept = [each for each in gc.get_objects() if isinstance(each, httpx.Response)]
+    finally:
+        gc.enable()
+    assert await follower.numbers() == list(range(200))
+    assert not [answer for answer in kept if hasattr(answer, "_content")], "held by themselves"
 
 
 async def test_kafka_repeats_and_nothing_is_written_twice(

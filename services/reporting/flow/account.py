@@ -4,12 +4,11 @@ Each use case takes the events of one partition that came in a row, and a genera
 `into`: None is the current one, which live events feed; a rebuild names its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from services.reporting import messages, metrics
-from services.reporting.messages import Moves, RollFold
 from services.reporting.store import areas, counters, deltas, denominators, generations, rounds
 from shared.contracts.dispatch import VisitsChanged
 from shared.contracts.envelope import Event
@@ -79,8 +78,12 @@ async def enter_rolls(
 ) -> None:
     """A round opened: everybody of these communities is on its roll, unaccounted."""
     generation = await generations.fed(tx, into)
-    await counters.move(tx, generation, messages.merged(messages.opened(e.data) for e in events))
-    await _remember(tx, generation, events, messages.opened)
+    young, old = _apart(events)
+    moved = [(event.record, event.data.round, messages.opened(event.data)) for event in young]
+    parts = [*(moves for _, _, moves in moved), *(messages.opened(event.data) for event in old)]
+    await counters.move(tx, generation, messages.merged(parts))
+    await deltas.keep(tx, generation, moved)
+    await deltas.forget(tx, generation, [event.record for event in old])
 
 
 async def settle_changes(
@@ -92,13 +95,17 @@ async def settle_changes(
     seen to it that each comes once, and a figure below zero would be shown, not hidden.
     """
     generation = await generations.fed(tx, into)
-    fold = RollFold()
-    for event in events:
-        fold.add(event.data)
-    cells, slots = fold.moves()
-    await counters.move(tx, generation, cells)
-    await counters.move_samples(tx, generation, slots)
-    await _remember(tx, generation, events, messages.settled)
+    young, old = _apart(events)
+    moved = [messages.settled([event.data]) for event in young]
+    parts = [*moved, messages.settled(event.data for event in old)]
+    await counters.move(tx, generation, messages.merged(cells for cells, _ in parts))
+    await counters.move_samples(tx, generation, messages.merged(slots for _, slots in parts))
+    single = [
+        (event.record, event.data.round, cells | messages.as_cells(slots))
+        for event, (cells, slots) in zip(young, moved, strict=True)
+    ]
+    await deltas.keep(tx, generation, single)
+    await deltas.forget(tx, generation, [event.record for event in old])
     if into is None:
         accepted = [(event.record.recorded_at, event.data.results) for event in events]
         tx.after_commit(lambda: metrics.FRESHNESS.counted(accepted, datetime.now(UTC)))
@@ -112,19 +119,13 @@ async def follow_visits(
     await counters.move_visits(tx, generation, messages.visits(event.data for event in events))
 
 
-async def _remember(
-    tx: Transaction,
-    generation: int,
-    events: Sequence[Event[M]],
-    moves_of: Callable[[M], Moves],
-) -> None:
-    """Keep what young events did by position, so that the figures can be told as of any of them.
+def _apart(events: Sequence[Event[M]]) -> tuple[list[Event[M]], list[Event[M]]]:
+    """Tell young events from old ones.
 
-    Old ones, of a rebuild or a long silence, are not worth it: no cut will lie before them.
+    What a young one did is kept by position, so that the figures can be told as of any of them. Old
+    ones, of a rebuild or a long silence, are not worth it: no cut will lie before them.
     """
     horizon = datetime.now(UTC) - KEEP
     young = [event for event in events if event.record.recorded_at >= horizon]
     old = [event for event in events if event.record.recorded_at < horizon]
-    moved = [(event.record, event.data.round, moves_of(event.data)) for event in young]
-    await deltas.keep(tx, generation, moved)
-    await deltas.forget(tx, generation, [event.record for event in old])
+    return young, old
