@@ -10,10 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import StreamingResponse
 
 from services.reporting.api.access import READERS
 from services.reporting.api.page.live import BEHIND, Channel, Viewer
 from services.reporting.api.page.rendering import Rendition
+from services.reporting.api.page.serving import Packed
 from services.reporting.api.page.words import SPEECH, preferred
 from services.reporting.domain.pace import finishing
 from services.reporting.domain.series import Point
@@ -307,3 +310,38 @@ def test_the_pace_is_that_of_the_last_half_hour(
     points = [long_ago, *([Point(NOON - timedelta(minutes=10), sampled, 0)] if sampled else [])]
     expected = None if hours is None else NOON + timedelta(hours=hours)
     assert finishing(points, left, NOON) == expected
+
+
+async def test_pages_are_sent_compressed_and_read_the_same(desk: Desk) -> None:
+    await desk.open_round(SIZES)
+    await sign_in(desk, "district")
+    plain = await desk.client.get("/", headers={"Accept-Encoding": "identity"})
+    files = re.findall(r'(?:src|href)="(/page/[^"]+\.(?:css|js))"', plain.text)
+    for address in ("/", *files):
+        packed = await desk.client.get(address, headers={"Accept-Encoding": "gzip"})
+        assert packed.headers["content-encoding"] == "gzip", address
+        assert "Accept-Encoding" in packed.headers["vary"]
+        assert int(packed.headers["content-length"]) < len(packed.content) / 2
+    assert "content-encoding" not in plain.headers
+    assert "Accept-Encoding" in plain.headers["vary"]
+
+
+async def test_a_stream_is_not_held_back_to_be_compressed() -> None:
+    routes = APIRouter(route_class=Packed)
+
+    @routes.get("/stream")
+    async def get_stream() -> Response:
+        async def events() -> AsyncIterator[bytes]:
+            for _ in range(2):
+                yield b"data: " + b"x" * 5_000 + b"\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    app = FastAPI()
+    app.include_router(routes)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://reporting"
+    ) as client:
+        answer = await client.get("/stream", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+    assert len(answer.content) == 2 * 5_008

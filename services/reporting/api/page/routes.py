@@ -13,7 +13,7 @@ from services.reporting.api.access import PAGES
 from services.reporting.api.answers import same
 from services.reporting.api.page.live import Channels
 from services.reporting.api.page.rendering import POLICY, STATIC, asset, render, static
-from services.reporting.api.page.serving import YEAR, address, html, language_of
+from services.reporting.api.page.serving import YEAR, Packed, address, html, language_of
 from services.reporting.api.page.views import Views
 from services.reporting.api.page.views.question import PATHS, Kind, Question
 from services.reporting.api.page.words import Language
@@ -59,7 +59,7 @@ AskingDep = Annotated[Asking, Depends(_asking)]
 
 def router(wiring: Wiring, channels: Channels) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter(include_in_schema=False, route_class=Packed)
     views = Views(wiring)
 
     @routes.get(PATHS["district"])

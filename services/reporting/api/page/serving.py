@@ -6,7 +6,9 @@ from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.types import Scope
+from fastapi.routing import APIRoute
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import Receive, Scope, Send
 
 from services.reporting.api.page.rendering import POLICY, render
 from services.reporting.api.page.words import SPEECH, Language, preferred
@@ -20,6 +22,20 @@ SIGN_IN = "/sign-in"
 YEAR = 365 * 24 * 3600
 _LANGUAGE = "lastmetre_language"
 _UNKEPT = {"content-security-policy": POLICY, "cache-control": "no-store"}
+
+
+class Packed(APIRoute):
+    """A route that answers compressed; streams of events and what is tiny go as they are.
+
+    What an attacker chooses (the query) and a secret must not be compressed together, or the length
+    tells of the secret (BREACH). Our pages hold none: the token is in the cookie, which no other
+    site can have sent.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        # Of a page of 200 rows level 9 saves 2 % more, for twice the time.
+        await GZipMiddleware(super().handle, compresslevel=6)(scope, receive, send)
 
 
 def pages(*templates: str) -> Pages:
