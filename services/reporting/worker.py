@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -60,11 +61,27 @@ DELIVERY_SECONDS = 1.0
 REBUILD_SECONDS = 1.0
 LATE_SECONDS = 30.0
 TRIM_SECONDS = 60.0
-REST = 9.0
-"""A chore rests at least so many times as long as it took; not one that was asked for and is done:
-the next rebuild begins when it is asked for."""
+RECOUNTING = 1 / 30
+LOOKING = 1 / 10
+"""The most of the time that chores of this kind may take. At millions of residents a recount takes
+registry seconds, on the very cores that are to carry the round."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """What is done again and again."""
+
+    seconds: float
+    """Of rest in between, at the least."""
+    do: Callable[[], Awaitable[object]]
+    share: float = 1.0
+    """The most of the time that it may take."""
+
+    def rest(self, took: float) -> float:
+        """Tell how long it rests."""
+        return max(self.seconds, took / self.share - took)
 
 
 async def work(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
@@ -78,13 +95,11 @@ async def live(wiring: Wiring, stop: asyncio.Event) -> None:
     """Apply events and do the chores until told to stop; a failing part stops all of it."""
     async with receivers() as strangers, asyncio.TaskGroup() as tasks:
         tasks.create_task(wiring.consumer.run(stop))
-        for seconds, chore in _chores(wiring, strangers):
-            tasks.create_task(_every(seconds, stop, chore))
+        for chore in _chores(wiring, strangers):
+            tasks.create_task(_every(chore, stop))
 
 
-def _chores(
-    wiring: Wiring, strangers: httpx.AsyncClient
-) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
+def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
     settings, database = wiring.settings, wiring.database
     watch = ledger.Watch(database, wiring.peers)
     lookout = Lookout(database, settings.milestone_coverage)
@@ -110,46 +125,42 @@ def _chores(
     async def deliver() -> None:
         await webhooks.deliver(database, strangers)
 
-    async def build() -> bool:
-        return await rebuild.build(database, wiring.builder) is not None
+    async def build() -> None:
+        await rebuild.build(database, wiring.builder)
 
     async def tidy() -> None:
         await database.transact(deltas.trim, datetime.now(UTC) - account.KEEP)
         await database.transact(generations.drop_retired)
 
     return [
-        (settings.watch_seconds, look),
-        (settings.ledger_seconds, recount),
-        (settings.ledger_seconds, survey),
-        (LATE_SECONDS, look_for_late),
-        (MILESTONE_SECONDS, lookout.look),
-        (DELIVERY_SECONDS, deliver),
-        (REBUILD_SECONDS, build),
-        (TRIM_SECONDS, tidy),
+        Chore(settings.watch_seconds, look),
+        Chore(settings.ledger_seconds, recount, RECOUNTING),
+        Chore(settings.ledger_seconds, survey, LOOKING),
+        Chore(LATE_SECONDS, look_for_late, LOOKING),
+        Chore(MILESTONE_SECONDS, lookout.look, LOOKING),
+        Chore(DELIVERY_SECONDS, deliver),
+        Chore(REBUILD_SECONDS, build),
+        Chore(TRIM_SECONDS, tidy),
     ]
 
 
-async def _every(
-    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
-) -> None:
+async def _every(chore: Chore, stop: asyncio.Event) -> None:
     """Do a chore again and again until told to stop; what fails for the moment is done later.
 
     A long chore is cut short by a stop: each of them may be left anywhere and taken up again.
     """
     async with asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(_repeat(seconds, stop, chore))
+        loop = tasks.create_task(_repeat(chore, stop))
         await stop.wait()
         loop.cancel()
 
 
-async def _repeat(
-    seconds: float, stop: asyncio.Event, chore: Callable[[], Awaitable[object]]
-) -> None:
-    name, failing = getattr(chore, "__name__", ""), False
+async def _repeat(chore: Chore, stop: asyncio.Event) -> None:
+    name, failing = getattr(chore.do, "__name__", ""), False
     while not stop.is_set():
-        began, done = time.monotonic(), False
+        began = time.monotonic()
         try:
-            done = await chore() is True
+            await chore.do()
         except TransientError as error:
             if not failing:  # an hour of silence is one line, not thousands
                 log.warning("chore_failing", chore=name, why=str(error))
@@ -158,5 +169,4 @@ async def _repeat(
             if failing:
                 log.info("chore_works_again", chore=name)
             failing = False
-        # What takes long is done less often: a recount costs registry as long as it takes.
-        await wait_for(stop, max(seconds, 0.0 if done else REST * (time.monotonic() - began)))
+        await wait_for(stop, chore.rest(time.monotonic() - began))
