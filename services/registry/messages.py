@@ -15,6 +15,7 @@ from services.registry.domain.rounds import Round
 from shared.contracts.cells import cells_of
 from shared.contracts.dispatch import HandsChanged, VisitChange, VisitsChanged, VisitsRetold
 from shared.contracts.envelope import Event, partition_of
+from shared.contracts.geometry import positions
 from shared.contracts.registry import (
     Area,
     AreasChanged,
@@ -38,6 +39,8 @@ from shared.contracts.registry import (
 
 CHANGES = 1000
 """Most changes in one message; at about 200 bytes each it stays far below a broker's limit."""
+POSITIONS = 20_000
+"""Most positions of borders in one message, at up to 24 bytes each."""
 COMMUNITIES = 500
 COUNTED = 100
 """Most communities in one message with all their figures, of which each may have hundreds."""
@@ -50,10 +53,18 @@ Keyed = tuple[Any, str]
 
 
 def areas_changed(areas: Sequence[places.Area]) -> Iterator[Keyed]:
-    """Announce areas, by the partition of their district."""
-    told = (Area(a.code, a.name, a.kind, a.parent, a.lat, a.lon) for a in areas)
+    """Announce areas, by the partition of their district; borders, as many as fit a record."""
+    told = (Area(a.code, a.name, a.kind, a.parent, a.lat, a.lon, a.geometry or None) for a in areas)
     for district, chunk in _by_district(told):
-        yield AreasChanged(chunk), district
+        size, some = 0, list[Area]()
+        for area in chunk:
+            outlined = sum(1 for _ in positions(area.geometry)) if area.geometry else 0
+            if size + outlined > POSITIONS:
+                yield AreasChanged(some), district
+                size, some = 0, []
+            size += outlined
+            some.append(area)
+        yield AreasChanged(some), district
 
 
 def denominators_changed(given: Sequence[Outside]) -> Iterator[Keyed]:

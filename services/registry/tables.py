@@ -23,6 +23,11 @@ area = sa.Table(
     sa.Column("parent", sa.Text),
     sa.Column("lat", sa.Double),
     sa.Column("lon", sa.Double),
+    sa.Column(
+        "geometry",
+        pg.JSONB,
+        comment="GeoJSON (RFC 7946); null as JSON: there was one, and it was taken away",
+    ),
 )
 
 denominator = sa.Table(

@@ -48,6 +48,7 @@ area = sa.Table(
     sa.Column("parent", sa.Text),
     sa.Column("lat", sa.Double),
     sa.Column("lon", sa.Double),
+    sa.Column("geometry", pg.JSONB, comment="GeoJSON (RFC 7946), as registry told it"),
     comment="Names and places of districts, offices and communities",
 )
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from shared.contracts.envelope import Message
+from shared.contracts.geometry import Geometry
 from shared.contracts.vocabulary import (
     AreaKind,
     Channel,
@@ -38,10 +39,12 @@ class Area(msgspec.Struct, frozen=True, omit_defaults=True):
     parent: str | None = None
     lat: float | None = None
     lon: float | None = None
+    geometry: Geometry | None = None
+    """Its borders, or a point, if somebody has told them; a few hundred positions at most."""
 
 
 class AreasChanged(Message, frozen=True, omit_defaults=True):
-    """Areas that were added or renamed, whole."""
+    """Areas that were added, renamed or placed, whole."""
 
     topic: ClassVar[str] = ROUNDS
     type: ClassVar[str] = "lastmetre.registry.areas_changed.v1"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shared.contracts import snapshot
 from shared.contracts.cells import cells_of
 from shared.contracts.envelope import PARTITIONS, Message, partition_of
+from shared.contracts.geometry import MultiPolygon, Point, Polygon
 from shared.contracts.registry import (
     Change,
     CommunityRoll,
@@ -23,6 +24,7 @@ from shared.contracts.registry import (
     Standing,
 )
 from shared.contracts.vocabulary import Need
+from tests.support.geometries import multi_polygons, points, polygons
 
 TYPES = sorted(snapshot.MESSAGES)
 UPDATE = "run `python -m shared.contracts.snapshot` and look at what it changed"
@@ -31,6 +33,10 @@ FEW = settings(max_examples=25, deadline=None)
 
 st.register_type_strategy(datetime, st.datetimes(timezones=st.just(UTC)))
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
+# Hypothesis does not know the bounds that msgspec keeps.
+st.register_type_strategy(Point, points)
+st.register_type_strategy(Polygon, polygons)
+st.register_type_strategy(MultiPolygon, multi_polygons)
 # Its default is made by a factory, which Hypothesis would pass on as it stands.
 st.register_type_strategy(
     CommunityRoll,

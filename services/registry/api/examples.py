@@ -65,15 +65,27 @@ EXAMPLES: Examples = {
     ("PUT", "/v1/areas:batch"): Example(
         body=[
             {"code": "410171", "name": "经开区", "kind": "district"},
-            {"code": "410171001", "name": "潮河办事处", "kind": "office", "parent": "410171"},
+            {
+                "code": "410171001",
+                "name": "潮河办事处",
+                "kind": "office",
+                "parent": "410171",
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [
+                        [[113.72, 34.7], [113.78, 34.7], [113.75, 34.74], [113.72, 34.7]]
+                    ],
+                },
+            },
             {
                 "code": "410171001001",
                 "name": "绿园社区",
                 "kind": "community",
                 "parent": "410171001",
+                "geometry": {"type": "Point", "coordinates": [113.75, 34.72]},
             },
         ],
-        reply={"areas": 3, "changed": 0},
+        reply={"areas": 3, "changed": 2},
     ),
     ("GET", "/v1/areas"): Example(
         reply={
@@ -556,7 +568,7 @@ EXAMPLES: Examples = {
                 {
                     "topic": "registry.rounds.v1",
                     "partition": 6,
-                    "pos": 2,
+                    "pos": 3,
                     "id": "277900b4-2766-4d0a-b057-1af11b1907b2",
                     "incarnation": "01a20709-5fa6-7389-aacc-963a8824e3be",
                     "recorded_at": "2022-01-14T02:00:07.697895Z",

@@ -13,8 +13,6 @@ from services.registry.api.rows import (
     AreaCode,
     BatchAnswer,
     DocumentIn,
-    Latitude,
-    Longitude,
     Short,
     Time,
     answered,
@@ -29,6 +27,7 @@ from services.registry.flow.residents import register
 from services.registry.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.bodies import ROW_LIMIT, Given, decode_one, decode_rows, json_reply, read_body
+from shared.contracts.geometry import Latitude, Longitude
 from shared.contracts.vocabulary import Need
 from shared.errors import BadInput, RuleError
 from shared.openapi import openapi_body, openapi_reply

@@ -52,8 +52,6 @@ Time = Annotated[datetime, Meta(tz=True)]
 """RFC 3339 with an offset."""
 Short = Annotated[str, Meta(max_length=64)]
 Text = Annotated[str, Meta(max_length=200)]
-Latitude = Annotated[float, Meta(ge=-90, le=90)]
-Longitude = Annotated[float, Meta(ge=-180, le=180)]
 AreaCode = Annotated[str, Meta(pattern=r"^\d{6}(\d{3}(\d{3})?)?$")]
 
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

@@ -3,7 +3,10 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from msgspec import UNSET, UnsetType
+
 from services.registry.domain.errors import AreaUnknown
+from shared.contracts.geometry import Geometry
 from shared.contracts.vocabulary import AreaKind
 
 DISTRICT_DIGITS = 6
@@ -23,6 +26,8 @@ class Area:
     parent: str | None
     lat: float | None = None
     lon: float | None = None
+    geometry: Geometry | UnsetType | None = UNSET
+    """Its borders, or a point; left out, what is on file holds."""
 
 
 def office_of(community: str) -> str:

@@ -34,7 +34,7 @@ async def retell(tx: Transaction) -> AsyncIterator[messages.Keyed]:
     The heads are held: nothing that anybody hears of moves while we read.
     """
     await sight.whole(tx)
-    for keyed in messages.areas_changed(await rounds.areas(tx, ["%"])):
+    for keyed in messages.areas_changed(await rounds.areas(tx, ["%"], placed=True)):
         yield keyed
     for keyed in messages.denominators_changed(await denominators.everything(tx)):
         yield keyed

@@ -163,9 +163,9 @@ async def listed(tx: Transaction, state: str | None) -> list[Round]:
     return await rounds.listed(tx, state)
 
 
-async def areas(tx: Transaction, patterns: Sequence[str]) -> list[Area]:
-    """List areas matching the patterns, and those above them."""
-    return await rounds.areas(tx, patterns)
+async def areas(tx: Transaction, patterns: Sequence[str], *, placed: bool = False) -> list[Area]:
+    """List areas matching the patterns, and those above them; `placed`: with their borders."""
+    return await rounds.areas(tx, patterns, placed=placed)
 
 
 async def untested(

@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import asyncpg
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from services.registry.domain.areas import Area
 from services.registry.domain.rounds import Round
 from services.registry.store import locks
 from services.registry.tables import PARTITIONED
+from shared.contracts.geometry import Geometry
 from shared.database import Transaction
 from shared.errors import RoundUnknown
 
@@ -132,29 +135,32 @@ async def known_areas(tx: Transaction) -> set[str]:
     return {row["code"] for row in await tx.rows("SELECT code FROM area")}
 
 
-async def areas(tx: Transaction, patterns: Sequence[str]) -> list[Area]:
+async def areas(tx: Transaction, patterns: Sequence[str], *, placed: bool = False) -> list[Area]:
     """List areas whose code matches one of the patterns, and the areas above them."""
+    geometry = ", geometry::text" if placed else ""
     rows = await tx.rows(
-        "SELECT code, name, kind, parent, lat, lon FROM area"
+        f"SELECT code, name, kind, parent, lat, lon{geometry} FROM area"
         " WHERE code LIKE ANY ($1::text[]) OR EXISTS ("
         "   SELECT FROM unnest($1::text[]) AS p WHERE p LIKE code || '%') ORDER BY code",
         patterns,
     )
-    return [Area(**row) for row in rows]
+    return [_area(row) for row in rows]
 
 
 async def save_areas(tx: Transaction, given: Sequence[Area]) -> list[Area]:
     """Store areas; answer those that are new or differ."""
     rows = await tx.rows(
         """
-        INSERT INTO area AS a (code, name, kind, parent, lat, lon)
+        INSERT INTO area AS a (code, name, kind, parent, lat, lon, geometry)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::float8[],
-                             $6::float8[]) AS n (code) ORDER BY code
+                             $6::float8[], $7::jsonb[]) AS n (code) ORDER BY code
         ON CONFLICT (code) DO UPDATE SET name = excluded.name, kind = excluded.kind,
-            parent = excluded.parent, lat = excluded.lat, lon = excluded.lon
-        WHERE (a.name, a.kind, a.parent, a.lat, a.lon) IS DISTINCT FROM
-              (excluded.name, excluded.kind, excluded.parent, excluded.lat, excluded.lon)
-        RETURNING a.code, a.name, a.kind, a.parent, a.lat, a.lon
+            parent = excluded.parent, lat = excluded.lat, lon = excluded.lon,
+            geometry = coalesce(excluded.geometry, a.geometry)
+        WHERE (a.name, a.kind, a.parent, a.lat, a.lon, a.geometry) IS DISTINCT FROM
+              (excluded.name, excluded.kind, excluded.parent, excluded.lat, excluded.lon,
+               coalesce(excluded.geometry, a.geometry))
+        RETURNING a.code, a.name, a.kind, a.parent, a.lat, a.lon, a.geometry::text
         """,
         [area.code for area in given],
         [area.name for area in given],
@@ -162,5 +168,18 @@ async def save_areas(tx: Transaction, given: Sequence[Area]) -> list[Area]:
         [area.parent for area in given],
         [area.lat for area in given],
         [area.lon for area in given],
+        [_written(area.geometry) for area in given],
     )
-    return [Area(**row) for row in rows]
+    return [_area(row) for row in rows]
+
+
+def _written(geometry: Geometry | UnsetType | None) -> str | None:
+    """Write a geometry as JSON; NULL leaves the one on file, `null` takes its place."""
+    return None if geometry is UNSET else msgspec.json.encode(geometry).decode()
+
+
+def _area(row: asyncpg.Record) -> Area:
+    found = dict(row)
+    if found.get("geometry") is not None:
+        found["geometry"] = msgspec.json.decode(found["geometry"], type=Geometry | None)
+    return Area(**found)

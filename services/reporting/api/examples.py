@@ -63,7 +63,7 @@ EXAMPLES: Examples = {
                 "positions": {
                     "dispatch.visits.v1": [2, 2, 2, 2, 2, 2, 2, 2, 2, 11, 2, 2],
                     "registry.roll.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0],
-                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3],
+                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 3],
                 },
             },
             "rows": [
@@ -144,7 +144,7 @@ EXAMPLES: Examples = {
                 "positions": {
                     "dispatch.visits.v1": [2, 2, 2, 2, 2, 2, 2, 2, 2, 11, 2, 2],
                     "registry.roll.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0],
-                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3],
+                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 3],
                 },
             },
             "rows": [

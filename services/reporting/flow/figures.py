@@ -35,6 +35,7 @@ from services.reporting.store import (
     rounds,
 )
 from shared.contracts.cells import SLOT_SECONDS
+from shared.contracts.geometry import Geometry
 from shared.database import Transaction
 
 EVERYWHERE = ("",)
@@ -139,6 +140,11 @@ async def overdue(
             for office, counted in cells.items()
         }
     return late
+
+
+async def geometries(tx: Transaction, view: View, by: ByArea) -> Mapping[str, Geometry]:
+    """Tell where the areas of the round lie; nobody has told it of some."""
+    return await areas.geometries(tx, view, by)
 
 
 async def name(tx: Transaction, view: View, office: str) -> str:
