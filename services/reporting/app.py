@@ -40,7 +40,7 @@ def create_app(
     wiring = wire(settings, HANDLERS, transports)
     verifier = Verifier(KeySet(settings.jwks), audience=settings.token_audience)
     ops = http.Ops()
-    channels = Channels(lambda: ops.draining)
+    channels = Channels(lambda: ops.draining, settings.look_seconds)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

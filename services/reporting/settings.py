@@ -16,6 +16,9 @@ class Settings(ServiceSettings):
     watch_seconds: float = Field(
         1, gt=0, description="how often the producers are asked for their heads, for `as_of`"
     )
+    look_seconds: float = Field(
+        1, gt=0, description="how often a view of the page is looked at while somebody has it open"
+    )
     ledger_seconds: float = Field(
         2, gt=0, description="how often the worker proves the account, for the metrics"
     )

@@ -216,26 +216,57 @@ async def test_a_page_that_did_not_change_is_not_sent_again(desk: Desk) -> None:
     assert again.headers[policy] == first.headers[policy]
 
 
+class Shown:
+    """A view that is looked at once an edition."""
+
+    def __init__(self, *editions: Rendition) -> None:
+        self._editions: asyncio.Queue[Rendition] = asyncio.Queue()
+        for each in editions:
+            self.change(each)
+        self.over = False
+        self.channel = Channel(self._editions.get, lambda: self.over, seconds=0)
+
+    def change(self, now: Rendition) -> None:
+        """Let it be another one from now on."""
+        self._editions.put_nowait(now)
+
+
+def edition(tag: str, **parts: str) -> Rendition:
+    """An edition of a view."""
+    return Rendition(tag, "", "a round", parts)
+
+
 async def test_what_changes_is_told_to_everybody_and_only_that() -> None:
-    parts = {"total": "600", f"row-{QIANCHENG}": "500", f"row-{CHAOHE}": "100"}
-    shown = Rendition("1", "", "r", parts)
-
-    async def now() -> Rendition:
-        return shown
-
-    channel = Channel(now, lambda: False)
-    viewers = [await channel.join("1") for _ in range(3)]
-    late = await channel.join("0")
-    shown = Rendition("2", "", "r", {**parts, "total": "599", f"row-{CHAOHE}": "99"})
+    first = edition("1", total="600", kinds="none", headline="600 left")
+    shown = Shown(first)
+    viewers = [await shown.channel.join("1", first.shape) for _ in range(3)]
+    shown.change(edition("2", total="599", kinds="none", headline="599 left"))
     for viewer in viewers:
         events = viewer.events()
         assert await heard(events) == {"tag": "1", "as_of": "", "parts": {}}
-        changed = {"total": "599", f"row-{CHAOHE}": "99"}
+        changed = {"total": "599", "headline": "599 left"}
         assert await heard(events) == {"tag": "2", "as_of": "", "parts": changed}
-    assert await heard(late.events()) == {"reload": True}
-    for viewer in (*viewers, late):
-        channel.leave(viewer)
-    assert channel.deserted
+        shown.channel.leave(viewer)
+    assert shown.channel.deserted
+
+
+async def test_who_comes_while_figures_move_is_told_all_of_them_and_loads_nothing_anew() -> None:
+    first, second = edition("1", total="600", kinds="none"), edition("2", total="599", kinds="none")
+    shown = Shown(first)
+    await shown.channel.join("1", first.shape)
+    newcomer = await shown.channel.join("2", second.shape)
+    events = newcomer.events()
+    shown.change(edition("3", total="598", kinds="none"))
+    assert (await heard(events))["parts"] == {"total": "598", "kinds": "none"}
+    # From there on they follow like everybody.
+    shown.change(edition("4", total="597", kinds="none"))
+    assert (await heard(events))["parts"] == {"total": "597"}
+
+
+async def test_who_has_a_page_of_other_parts_loads_it_anew() -> None:
+    shown = Shown(edition("1", total="600", kinds="none"))
+    stranger = await shown.channel.join("0", edition("0", total="600").shape)
+    assert await heard(stranger.events()) == {"reload": True}
 
 
 async def test_the_stream_is_for_those_who_may_see_the_figures(desk: Desk) -> None:
@@ -276,14 +307,10 @@ async def test_who_is_too_slow_hears_of_the_end_all_the_same() -> None:
 
 
 async def test_the_stream_ends_when_the_process_is_stopped() -> None:
-    stopping = False
-
-    async def now() -> Rendition:
-        return Rendition("1", "", "r", {})
-
-    channel = Channel(now, lambda: stopping)
-    viewer = await channel.join("1")
-    stopping = True
+    only = edition("1")
+    shown = Shown(only)
+    viewer = await shown.channel.join("1", only.shape)
+    shown.over = True
     # It comes to an end by itself: whoever waits for that is not kept.
     events = [event async for event in viewer.events()]
     assert json.loads(events[0].removeprefix(b"data: "))["tag"] == "1"

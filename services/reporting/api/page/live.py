@@ -10,9 +10,6 @@ import msgspec
 from services.reporting.api.page.rendering import Rendition
 from shared.errors import LastmetreError
 
-LOOK_SECONDS = 1.0
-"""How often a view is looked at while somebody has it open."""
-
 BEHIND = 4
 """News that wait for a slow viewer; one who is further behind looks at the page anew."""
 
@@ -50,13 +47,19 @@ class Channel:
     Args:
         look: shows the view as it is now
         over: says that the process is being stopped
+        seconds: how often it is looked at
 
     """
 
-    def __init__(self, look: Callable[[], Awaitable[Rendition]], over: Callable[[], bool]) -> None:
+    def __init__(
+        self, look: Callable[[], Awaitable[Rendition]], over: Callable[[], bool], seconds: float
+    ) -> None:
         self._look = look
         self._over = over
+        self._seconds = seconds
         self._viewers: set[Viewer] = set()
+        self._newcomers: set[Viewer] = set()
+        """Who has another edition than the others, and hears all of the next one."""
         self._told: Rendition | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -65,14 +68,21 @@ class Channel:
         """Whether nobody looks any more."""
         return not self._viewers
 
-    async def join(self, tag: str) -> Viewer:
-        """Let somebody in who has the view with this tag; raises what looking raises."""
+    async def join(self, tag: str, shape: str) -> Viewer:
+        """Let somebody in who has the view with this tag, of this shape.
+
+        Raises what looking raises.
+        """
         if self._told is None:
             self._told = await self._look()
         viewer = Viewer()
-        # Who has another edition than the others looks anew, and then follows.
-        now = {"tag": self._told.tag, "as_of": self._told.as_of, "parts": {}}
-        viewer.tell(_event(now if tag == self._told.tag else RELOAD))
+        if tag == self._told.tag:
+            viewer.tell(_event(self._told.news({})))
+        elif shape == self._told.shape:
+            # While figures move hardly anybody has the edition that the others were told last.
+            self._newcomers.add(viewer)
+        else:
+            viewer.tell(_event(RELOAD))
         self._viewers.add(viewer)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow())
@@ -81,10 +91,11 @@ class Channel:
     def leave(self, viewer: Viewer) -> None:
         """Let somebody go."""
         self._viewers.discard(viewer)
+        self._newcomers.discard(viewer)
 
     async def _follow(self) -> None:
         while self._viewers and not self._over():
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._seconds)
             # The database may be away: nothing is told, and the page shows how old it is.
             with suppress(LastmetreError):
                 await self._tell()
@@ -97,19 +108,31 @@ class Channel:
         news = now.since(self._told) if self._told else RELOAD
         self._told = now
         event = _event(RELOAD if news is None else news)
-        for viewer in self._viewers:
+        for viewer in self._viewers - self._newcomers:
             viewer.tell(event)
+        if self._newcomers:
+            whole = event if news is None else _event(now.news(now.parts))
+            for viewer in self._newcomers:
+                viewer.tell(whole)
+            self._newcomers.clear()
 
 
 class Channels:
-    """All views that are open somewhere."""
+    """All views that are open somewhere.
 
-    def __init__(self, over: Callable[[], bool]) -> None:
+    Args:
+        over: says that the process is being stopped
+        seconds: how often each is looked at
+
+    """
+
+    def __init__(self, over: Callable[[], bool], seconds: float) -> None:
         self._over = over
+        self._seconds = seconds
         self._channels: dict[Hashable, Channel] = {}
 
     async def follow(
-        self, question: Hashable, tag: str, look: Callable[[], Awaitable[Rendition]]
+        self, question: Hashable, tag: str, shape: str, look: Callable[[], Awaitable[Rendition]]
     ) -> AsyncIterator[bytes]:
         """Join who looks at the same; the events of it, until the viewer goes away.
 
@@ -117,8 +140,8 @@ class Channels:
         """
         channel = self._channels.get(question)
         if channel is None or channel.deserted:
-            channel = self._channels[question] = Channel(look, self._over)
-        viewer = await channel.join(tag)
+            channel = self._channels[question] = Channel(look, self._over, self._seconds)
+        viewer = await channel.join(tag, shape)
         return self._until_left(question, channel, viewer)
 
     async def _until_left(

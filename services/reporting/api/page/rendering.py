@@ -41,12 +41,23 @@ class Rendition:
     """Id of the round it is of: without one that was asked for, the next one takes its place."""
     parts: Parts
 
+    @property
+    def shape(self) -> str:
+        """Tell apart what is put together differently: its parts are not those of the other."""
+        parts = "\n".join((self.round, *sorted(self.parts)))
+        return sha256(parts.encode()).hexdigest()[:12]
+
+    def news(self, parts: Parts) -> dict[str, Any]:
+        """Tell of it by some of its parts."""
+        return {"tag": self.tag, "as_of": self.as_of, "parts": parts}
+
     def since(self, before: "Rendition") -> dict[str, Any] | None:
         """Tell what differs from another one; None when it is another page: look anew."""
         if self.round != before.round or self.parts.keys() != before.parts.keys():
             return None
-        changed = {name: html for name, html in self.parts.items() if html != before.parts[name]}
-        return {"tag": self.tag, "as_of": self.as_of, "parts": changed}
+        return self.news(
+            {name: html for name, html in self.parts.items() if html != before.parts[name]}
+        )
 
 
 @cache

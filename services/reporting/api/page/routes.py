@@ -72,13 +72,17 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
 
     @routes.get("/v1/stream")
     async def get_stream(
-        asking: AskingDep, view: Kind = "district", office: str | None = None, tag: str = ""
+        asking: AskingDep,
+        view: Kind = "district",
+        office: str | None = None,
+        shape: str = "",
+        tag: str = "",
     ) -> Response:
         """Server-sent events: what changes in a view of the page, a second after it did."""
         if not _may_see(asking.caller, view):
             raise Forbidden("this view is not for the roles of the token")
         question = asking.question(view, office)
-        events = await channels.follow(question, tag, partial(views.look, question))
+        events = await channels.follow(question, tag, shape, partial(views.look, question))
         return StreamingResponse(
             events,
             media_type="text/event-stream",
@@ -128,7 +132,7 @@ async def _page(views: Views, asking: Asking, question: Question) -> Response:
         say=question.say,
         rendition=shown,
         wall=asking.wall,
-        stream=f"/v1/stream?{query(view=question.kind, office=question.office)}",
+        stream=f"/v1/stream?{query(view=question.kind, office=question.office, shape=shown.shape)}",
         navigation=list(_navigation(asking.caller, question.kind)),
         query=query,
         **view.setting(question),
