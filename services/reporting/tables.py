@@ -151,6 +151,25 @@ producer = sa.Table(
     comment="Heads a producer had when asked last: figures at or beyond them are as of then",
 )
 
+proof = sa.Table(
+    "proof",
+    metadata,
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("proven_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("final", sa.Boolean, nullable=False),
+    sa.Column("proof", pg.JSONB, nullable=False),
+    comment="The last proof of each round's account, as the page shows it",
+)
+
+throughput = sa.Table(
+    "throughput",
+    metadata,
+    sa.Column("at", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("results", sa.BigInteger, nullable=False),
+    sa.Column("changes", sa.BigInteger, nullable=False),
+    comment="What was counted in the five seconds that begin here, by all workers; of an hour",
+)
+
 sign_in = sa.Table(
     "sign_in",
     metadata,

@@ -78,6 +78,35 @@ async def test_nothing_hinders_anybody(town: Town, locale: str, *, dark: bool) -
     await visitor.page.click("tbody th a")
     await visitor.page.wait_for_url("**/office/**")
     assert await visitor.hindered() == []
+    await visitor.page.click("nav a[href^='/ledger']")
+    await visitor.page.wait_for_selector("#verdict")
+    assert await visitor.hindered() == []
+    content(visitor)
+
+
+async def test_the_ledger_says_what_the_api_says(town: Town) -> None:
+    visitor = await town.signed_in()
+    page = visitor.page
+    await page.click("nav a[href^='/ledger']")
+    await expect(page.locator("nav [aria-current=page]")).to_have_text("Ledger")
+    # The worker proves it anew every few seconds, and it is shown without asking.
+    await expect(page.locator("#verdict .word")).to_have_text("Balanced", timeout=SECONDS * 1000)
+    told = await town.dashboard.get("/v1/ledger")
+    assert told["balanced"] is True
+    total = page.locator("#account .total tr")
+    for row in (0, 1):
+        figures = await total.nth(row).locator("td:not(.agreement)").all_inner_texts()
+        account = [f"{told['account'][name]:,}" for name in ("roll", "sampled", "excluded")]
+        assert figures[:3] == account
+        assert figures[-1] == "0"
+    await page.click("#cut summary")
+    then = await page.get_attribute("#view", "data-as-of")
+    await page.wait_for_function(
+        "(then) => document.getElementById('view').dataset.asOf !== then", arg=then
+    )
+    # It stays open when it is renewed.
+    assert await page.locator("#cut tbody tr").count() == len(told["cut"]["registry.roll.v1"])
+    await expect(page.locator("#cut tbody tr").first).to_be_visible()
     content(visitor)
 
 
@@ -116,7 +145,7 @@ async def test_language_and_light_are_switched_and_kept(town: Town) -> None:
     content(visitor)
 
 
-@pytest.mark.parametrize("path", ["/", "/?wall=1"])
+@pytest.mark.parametrize("path", ["/", "/?wall=1", "/ledger"])
 @pytest.mark.parametrize("width", [390, 1920])
 async def test_it_fits_a_phone_and_a_wall(town: Town, path: str, width: int) -> None:
     visitor = await town.signed_in(width=width)

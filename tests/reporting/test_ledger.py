@@ -12,16 +12,10 @@ from services.reporting.flow import figures, ledger
 from services.reporting.store import deltas
 from shared.contracts.dispatch import HandsChanged
 from shared.contracts.envelope import partition_of
-from shared.contracts.registry import Hand, RollChanged, RoundOpened, RoundTicked, Standing
+from shared.contracts.registry import RollChanged, RoundOpened, RoundTicked
 from tests.reporting.conftest import CHAOHE, FIRST, QIANCHENG, THIRD, Desk, round_message
+from tests.reporting.days import DAY, NOON, SAMPLED, UNTESTED, small_day
 from tests.reporting.producers import change, rolls
-
-NOON = datetime(2022, 1, 9, 12, tzinfo=UTC)
-UNTESTED = Standing()
-SAMPLED = Standing(klass="sampled", channel="site", sampled_at=NOON, result="negative")
-VISITED = Standing(klass="in_hand", hand=Hand("visit", NOON, 1, "x"))
-DAY = [(FIRST, SAMPLED), (FIRST, VISITED), (FIRST, UNTESTED), (THIRD, UNTESTED)]
-"""Where four people stand at the end of a small day."""
 
 
 async def ask(desk: Desk, **params: str) -> dict[str, Any]:
@@ -34,16 +28,7 @@ async def ask(desk: Desk, **params: str) -> dict[str, Any]:
 @pytest.fixture
 async def day(desk: Desk) -> str:
     """A round in which one person is sampled, one is in hand and two are unaccounted."""
-    round_id = await desk.open_round({FIRST: 3, THIRD: 1})
-    desk.world.registry.announce(
-        RollChanged(
-            round_id, {FIRST: [change(UNTESTED, SAMPLED), change(UNTESTED, VISITED)]}, results=1
-        ),
-        FIRST,
-    )
-    await desk.wiring.consumer.catch_up()
-    desk.world.testify(round_id, DAY, visit=1)
-    return round_id
+    return await small_day(desk)
 
 
 async def test_r22_fold_and_recount_agree_at_one_cut(desk: Desk, day: str) -> None:

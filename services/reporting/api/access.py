@@ -25,6 +25,7 @@ ACCESS: Access = {
 PAGES: Access = {
     ("GET", "/"): READERS,
     ("GET", "/office/{code}"): READERS,
+    ("GET", "/ledger"): READERS,
     ("GET", "/v1/stream"): READERS,
     ("GET", "/sign-in"): PUBLIC,
     ("POST", "/sign-in"): PUBLIC,

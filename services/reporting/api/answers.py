@@ -94,6 +94,11 @@ def tag_of(edition: Edition, *question: object) -> str:
         view.generation, view.round.id, edition.decisions, edition.as_of.positions, *question,
         view.areas,
     )  # fmt: skip
+    return tag_over(*content)
+
+
+def tag_over(*content: object) -> str:
+    """Weak entity tag over whatever an answer depends on."""
     return f'W/"{sha256(msgspec.json.encode(content)).hexdigest()[:24]}"'
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.reporting.domain.cells import Cells, family, remainder
+from services.reporting.domain.cells import CLASSES, Cells, family, remainder
 from services.reporting.domain.evidence import Evidence, Fold, Heads, OpenHands, Recount
 from services.reporting.domain.series import SAMPLED_AT, beginning
 
@@ -55,6 +55,74 @@ class Ledger:
     hands: HandsComparison
     communities: Mapping[str, Cells]
     """The account as folded, at the cut if there is one."""
+    recounted: Mapping[str, Cells]
+    """The account as registry recounted it; nothing if it did not answer."""
+    applied: Sequence[int]
+    """How far we were ourselves when we told our figures at the cut."""
+
+
+Sums = tuple[int, ...]
+"""Figures of the account in the order of `ACCOUNT`."""
+
+ACCOUNT = ("roll", *CLASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A ledger as it is kept for those who look at it: the account without its smaller cells."""
+
+    round: str
+    balanced: bool | None
+    reasons: Sequence[str]
+    as_of: datetime | None
+    cut: Sequence[int] | None
+    applied: Sequence[int]
+    differing: Mapping[str, int]
+    """How many cells differ, by community."""
+    differences: Sequence[Difference]
+    """The first few of each community."""
+    parked: Mapping[str, int | None]
+    hands: HandsComparison
+    accounts: Mapping[str, tuple[Sums | None, Sums]]
+    """By community: as recounted, None if nobody did, and as folded."""
+    final: bool
+    """Of a sealed round: it will not be proven again."""
+
+
+MOST_DIFFERENCES = 20
+"""Kept of a community. What broke one cell has often broken all of them."""
+
+
+def kept(ledger: Ledger, *, final: bool) -> Proof:
+    """Leave out of a ledger what would be too much to keep."""
+    by_community: dict[str, list[Difference]] = {}
+    for each in ledger.differences:
+        by_community.setdefault(each.community, []).append(each)
+    recounted = ledger.recounted if ledger.as_of else None
+    return Proof(
+        round=ledger.round,
+        balanced=ledger.balanced,
+        reasons=ledger.reasons,
+        as_of=ledger.as_of,
+        cut=ledger.cut,
+        applied=ledger.applied,
+        differing={community: len(own) for community, own in by_community.items()},
+        differences=[each for own in by_community.values() for each in own[:MOST_DIFFERENCES]],
+        parked=ledger.parked,
+        hands=ledger.hands,
+        accounts={
+            community: (
+                None if recounted is None else _sums(recounted.get(community, {})),
+                _sums(ledger.communities.get(community, {})),
+            )
+            for community in sorted(ledger.communities.keys() | ledger.recounted.keys())
+        },
+        final=final,
+    )
+
+
+def _sums(cells: Cells) -> Sums:
+    return tuple(cells.get(name, 0) for name in ACCOUNT)
 
 
 def weigh(round_id: str, evidence: Evidence, fold: Fold) -> Ledger:
@@ -87,6 +155,8 @@ def weigh(round_id: str, evidence: Evidence, fold: Fold) -> Ledger:
         parked=parked,
         hands=hands,
         communities=fold.communities,
+        recounted=recount.communities if recount else {},
+        applied=[head.pos for _, head in sorted(fold.applied.items())],
     )
 
 

@@ -152,6 +152,11 @@ async def name(tx: Transaction, view: View, office: str) -> str:
     return name_of(office, await areas.names(tx, view, "office"))
 
 
+async def names(tx: Transaction, view: View) -> Mapping[str, str]:
+    """Name the offices and communities of the round that the caller may see."""
+    return await areas.names(tx, view, "office") | await areas.names(tx, view, "community")
+
+
 async def pace(tx: Transaction, view: View, *, rounds_before: int) -> Pace:
     """Read how fast a round is and was, over everybody in the caller's areas."""
     others = await rounds.earlier(tx, view, rounds_before)

@@ -1,5 +1,6 @@
 """Somebody doubts the figures: fold = recount, cell by cell at one cut, or what differs (R22)."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -7,10 +8,10 @@ import structlog
 from services.reporting import metrics
 from services.reporting.clients import Peers
 from services.reporting.domain.evidence import Evidence, Fold, Heads
-from services.reporting.domain.ledger import Ledger, weigh
+from services.reporting.domain.ledger import Ledger, Proof, kept, weigh
 from services.reporting.domain.rounds import View
 from services.reporting.flow.figures import EVERYWHERE, coverage
-from services.reporting.store import deltas, figures, freshness, generations, parked, rounds
+from services.reporting.store import deltas, figures, freshness, generations, parked, proofs, rounds
 from shared.database import Database, Transaction
 
 MAX_AGE = 1.0
@@ -49,6 +50,16 @@ async def fold_at(tx: Transaction, round_id: str, cut: Heads) -> Fold:
     )
 
 
+async def proven_at(tx: Transaction, round_id: str) -> datetime | None:
+    """Tell when a round was proven last; of every proof it is another time."""
+    return await proofs.proven_at(tx, round_id)
+
+
+async def last(tx: Transaction, round_id: str) -> Proof | None:
+    """Read the last proof of a round."""
+    return await proofs.last(tx, round_id)
+
+
 class Watch:
     """Every round that is still shown, looked at again and again, for the metrics.
 
@@ -60,9 +71,10 @@ class Watch:
         self._database = database
         self._peers = peers
         self._evidence: dict[str, Evidence] = {}
+        self._kept: dict[str, Proof] = {}
 
     async def recount(self, sealed_after: datetime) -> None:
-        """Have the others count every round that is not sealed; sealed ones are final and proven.
+        """Have the others count every round that is not sealed; a sealed one until it is proven.
 
         Args:
             sealed_after: rounds that were sealed before are not shown any more
@@ -71,7 +83,8 @@ class Watch:
         async with self._database.snapshot() as tx:
             generation = await generations.current(tx)
             watched = await rounds.watched(tx, generation, sealed_after)
-        live = [each.id for each in watched if each.state != "sealed"]
+            done = await proofs.final(tx, [each.id for each in watched])
+        live = [each.id for each in watched if each.state != "sealed" or each.id not in done]
         self._evidence = {each: await self._peers.testify(each, MAX_AGE) for each in live}
 
     async def survey(self, sealed_after: datetime) -> metrics.Survey:
@@ -81,10 +94,15 @@ class Watch:
             watched = await rounds.watched(tx, generation, sealed_after)
             views = [View(generation, each, EVERYWHERE) for each in watched]
             offices = {view.round.id: (await coverage(tx, view, "office")).rows for view in views}
-        balanced = {
+        verdicts = {
             each.id: await self._verdict(each.id, self._evidence[each.id])
             for each in watched
-            if each.id in self._evidence and each.state != "sealed"
+            if each.id in self._evidence
+        }
+        balanced = {
+            each.id: verdicts[each.id]
+            for each in watched
+            if each.state != "sealed" and each.id in verdicts
         }
         return metrics.Survey(watched, offices, balanced)
 
@@ -92,4 +110,17 @@ class Watch:
         proven = await prove(self._database, round_id, evidence)
         if proven.balanced is False:
             log.warning("ledger_not_balanced", round=round_id, why=list(proven.reasons))
+        await self._keep(kept(proven, final=_is_final(proven, evidence)))
         return proven.balanced
+
+    async def _keep(self, proof: Proof) -> None:
+        """Let those see it who look at the page; how far we are by now is no news to them."""
+        news = replace(proof, applied=())
+        if news != self._kept.get(proof.round):
+            await self._database.transact(proofs.save, proof)
+            self._kept[proof.round] = news
+
+
+def _is_final(proven: Ledger, evidence: Evidence) -> bool:
+    sealed = evidence.recount is not None and evidence.recount.state == "sealed"
+    return sealed and proven.balanced is True

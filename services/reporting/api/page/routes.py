@@ -21,7 +21,7 @@ from services.reporting.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.errors import Forbidden, NotFound
 
-NAVIGATION: tuple[Kind, ...] = ("district",)
+NAVIGATION: tuple[Kind, ...] = ("district", "ledger")
 """Views that every page leads to; the others are found from these."""
 
 WITHIN: dict[Kind, Kind] = {"office": "district"}
@@ -69,6 +69,10 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
     @routes.get(PATHS["office"])
     async def get_office(asking: AskingDep, code: str) -> Response:
         return await _page(views, asking, asking.question("office", code))
+
+    @routes.get(PATHS["ledger"])
+    async def get_ledger(asking: AskingDep) -> Response:
+        return await _page(views, asking, asking.question("ledger"))
 
     @routes.get("/v1/stream")
     async def get_stream(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from services.reporting.api.page.rendering import Rendition
 from services.reporting.api.page.views.district import District
+from services.reporting.api.page.views.ledger import Ledger
 from services.reporting.api.page.views.office import Office
 from services.reporting.api.page.views.question import Kind, Question
 from services.reporting.api.page.views.view import View
@@ -12,6 +13,7 @@ from services.reporting.wiring import Wiring
 VIEWS: Mapping[Kind, type[View]] = {
     "district": District,
     "office": Office,
+    "ledger": Ledger,
 }
 
 

@@ -7,11 +7,12 @@ from typing import Literal
 from services.reporting.api.page.words import SPEECH, Language, Speech
 from shared.errors import NotFound
 
-Kind = Literal["district", "office"]
+Kind = Literal["district", "office", "ledger"]
 
 PATHS: Mapping[Kind, str] = {
     "district": "/",
     "office": "/office/{code}",
+    "ledger": "/ledger",
 }
 """Where each view is; who may open it, may follow it too."""
 

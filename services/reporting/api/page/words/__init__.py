@@ -8,7 +8,7 @@ from babel import Locale
 from babel.dates import format_datetime
 from babel.numbers import format_decimal, format_percent
 
-from services.reporting.api.page.words import account, common
+from services.reporting.api.page.words import account, common, ledger
 
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -19,7 +19,7 @@ ZONE = timezone(timedelta(hours=8))
 NOTHING = "-"
 """Where a figure is not kept, or not known yet."""
 
-_WORDS: Mapping[str, tuple[str, str]] = {**common.WORDS, **account.WORDS}
+_WORDS: Mapping[str, tuple[str, str]] = {**common.WORDS, **account.WORDS, **ledger.WORDS}
 """Each word once, Chinese and English side by side; those of one view in a module of its own."""
 
 
@@ -48,6 +48,10 @@ class Speech:
             return NOTHING
         floored = int(share * 10_000) / 10_000
         return str(format_percent(floored, "0.00%", locale=self._locale))
+
+    def clock(self, at: datetime) -> str:
+        """Write a time of day, in China."""
+        return str(format_datetime(at, "HH:mm:ss", tzinfo=ZONE, locale=self._locale))
 
     def moment(self, at: datetime | None) -> str:
         """Write a day and time of day, in China."""

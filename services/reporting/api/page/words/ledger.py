@@ -1,0 +1,121 @@
+"""What the ledger says."""
+
+from collections.abc import Mapping
+
+WORDS: Mapping[str, tuple[str, str]] = {
+    "ledger.title": ("对账", "Ledger"),
+    "ledger.true": ("账平", "Balanced"),
+    "ledger.true.means": (
+        "两边从同一批记录各自统计, 逐项相符, 没有搁置的记录.",
+        "Two counts, made apart, agree on every figure at one position. Nothing is set aside.",
+    ),
+    "ledger.null": ("待核对", "Pending"),
+    "ledger.null.means": (
+        "目前还不能下结论. 这不表示有错; 条件具备后会自动核对.",
+        "It cannot be said yet. Nothing is known to be wrong; it is compared again by itself.",
+    ),
+    "ledger.false": ("账不平", "Not balanced"),
+    "ledger.false.means": (
+        "两边不符, 或有记录被搁置. 在查清之前, 请勿把数字当作最终结果.",
+        "The counts differ, or a record is set aside. Until that is settled, no figure is final.",
+    ),
+    "why.cells_differ": (
+        "登记处清点与报表累计有 {} 项不符 (见下).",
+        "Registry's recount and reporting's sums differ in {} figures (listed below).",
+    ),
+    "why.hands_differ": (
+        "登记处与调度处对“跟进中”的人数不一致.",
+        "Registry and dispatch do not agree on who is in somebody's hands.",
+    ),
+    "why.parked": (
+        "有记录无法处理而被搁置, 需要人工决定.",
+        "Records that could not be applied are set aside; somebody has to decide on them.",
+    ),
+    "why.not_reached": (
+        "报表尚未处理到登记处清点时的位置, 通常几秒即可.",
+        "Reporting has not come to the position of the recount yet; that takes seconds as a rule.",
+    ),
+    "why.other_incarnation": (
+        "登记处的数据库已从备份恢复, 尚未重新接管, 两边无法比较.",
+        "Registry's database was restored from a backup, and is not adopted yet.",
+    ),
+    "why.cut_too_old": (
+        "清点时的位置已过久, 无法回推; 下次清点会解决.",
+        "The recount is too old to be told again from here; the next one will do.",
+    ),
+    "why.registry_unreachable": (
+        "登记处没有应答, 无法清点.",
+        "Registry does not answer, so nobody recounts.",
+    ),
+    "why.dispatch_unreachable": (
+        "调度处没有应答, 不知道它是否搁置了记录.",
+        "Dispatch does not answer, so it is not known whether it has set anything aside.",
+    ),
+    "why.never": (
+        "本轮还没有核对过: 后台进程每隔几秒核对一次未封存的轮次.",
+        "Not proven yet. The worker proves every round every few seconds, until it is sealed.",
+    ),
+    "ledger.equation": ("每个人恰在其一", "Everybody is in exactly one of these"),
+    "ledger.by_office": ("按办事处核对", "By office, counted twice"),
+    "ledger.count": ("统计", "Count"),
+    "ledger.recounted": ("登记处清点", "recounted"),
+    "ledger.folded": ("报表累计", "summed"),
+    "ledger.remainder": ("余数", "Remainder"),
+    "ledger.counts.means": (
+        "登记处按原始记录清点, 报表按收到的变动累计.",
+        "Registry recounts from its facts; reporting sums what registry announced.",
+    ),
+    "ledger.remainder.means": (
+        "余数 = 应检 - (已采样 + 免检 + 跟进中 + 未落实), 必须为零.",
+        "Remainder = roll - (sampled + excluded + in hand + unaccounted). It must be zero.",
+    ),
+    "ledger.agreement": ("是否相符", "Agreement"),
+    "ledger.agrees": ("相符", "agrees"),
+    "ledger.differs": ("{} 项不符", "{} differ"),
+    "ledger.not_compared": ("未比较", "not compared"),
+    "ledger.differences": ("不符项目", "What differs"),
+    "ledger.no_differences": ("没有不符.", "Nothing differs."),
+    "ledger.more": (
+        "还有 {} 项; 全部见 GET /v1/ledger.",
+        "{} more; GET /v1/ledger lists them all.",
+    ),
+    "ledger.figure": ("项目", "Figure"),
+    "ledger.difference": ("差额", "Difference"),
+    "ledger.parked": ("被搁置的记录", "Records set aside"),
+    "ledger.silent": ("没有应答", "does not answer"),
+    "ledger.hands": ("跟进中, 两边对照", "In hand: registry and dispatch"),
+    "ledger.hands.true": ("相符", "agree"),
+    "ledger.hands.null": (
+        "不在同一位置, 不作比较 (不影响结论)",
+        "not at one position, so not compared; that leaves the verdict as it is",
+    ),
+    "ledger.hands.false": ("不符", "differ"),
+    "ledger.cut": ("比较的位置", "Where they were compared"),
+    "ledger.cut.at": (
+        "登记处于 {} 清点, 共 {} 条记录.",
+        "Registry recounted at {}, after {} records.",
+    ),
+    "ledger.cut.table": ("逐分区查看", "by partition"),
+    "ledger.partition": ("分区", "Partition"),
+    "ledger.cut.pos": ("清点位置", "Recounted at"),
+    "ledger.cut.applied": ("报表位置", "Reporting was at"),
+    "ledger.cut.state": ("状态", "State"),
+    "ledger.cut.met": ("一致", "the same"),
+    "ledger.cut.ahead": ("超前 {}, 已回推", "{} ahead, told back"),
+    "ledger.cut.behind": ("落后 {}", "{} behind"),
+    "service.registry": ("登记处 registry", "registry"),
+    "service.dispatch": ("调度处 dispatch", "dispatch"),
+    "service.reporting": ("报表处 reporting", "reporting"),
+    "ledger.sampled_at": ("{} 起五分钟内采样", "sampled in five minutes from {}"),
+    "need.mobility": ("行动不便", "mobility"),
+    "need.quarantine": ("居家隔离", "quarantine"),
+    "need.elderly_alone": ("独居老人", "elderly, alone"),
+    "need.disabled": ("残疾人", "disabled"),
+    "need.dialysis": ("透析", "dialysis"),
+    "need.maternity": ("孕产妇", "maternity"),
+    "need.minor_alone": ("独处未成年人", "minor, alone"),
+    "channel.site": ("采样点", "site"),
+    "channel.home_visit": ("上门", "home visit"),
+    "channel.sweep": ("敲门排查", "sweep"),
+    "channel.session": ("专场", "session"),
+}
