@@ -38,7 +38,7 @@ ACCEPTED = prometheus_client.Counter(
 )
 
 
-class Who(Given, frozen=True):
+class Who(Given, frozen=True, gc=False):
     """The resident, by `id` or by `id_document`."""
 
     id: UUID | None = None
@@ -49,7 +49,7 @@ class Who(Given, frozen=True):
             raise RuleError("one of id and id_document")
 
 
-class Result(Given, frozen=True):
+class Result(Given, frozen=True, gc=False):
     """A swab, and with `outcome` a report about it.
 
     `sample_id` names the swab and `result_id` this row about it. Both are made by the sender (R19),

@@ -11,7 +11,7 @@ from services.registry.domain.rounds import Round
 from shared.contracts.vocabulary import Channel, Outcome
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row sent in: a swab, and perhaps a report about it.
 
     `sample` names the swab, `result` this one report; both ids are made by the sender. Without an
