@@ -68,6 +68,8 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # They come with the code: nobody need look whether they were changed.
+        auto_reload=False,
     )
     made.globals["asset"] = asset
     return made

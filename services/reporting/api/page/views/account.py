@@ -3,13 +3,15 @@
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar
+from functools import lru_cache
+from operator import attrgetter
+from typing import ClassVar, NamedTuple
 
 from services.reporting.api.page.rendering import Parts, part
 from services.reporting.api.page.serving import address
 from services.reporting.api.page.views.question import Question
 from services.reporting.api.page.views.view import FiguresView, heading
-from services.reporting.api.page.words import Speech
+from services.reporting.api.page.words import SPEECH, Language, Speech
 from services.reporting.api.shelf import Shelf
 from services.reporting.domain.areas import AREA_WIDTH, ByArea
 from services.reporting.domain.coverage import Coverage
@@ -19,10 +21,28 @@ from services.reporting.flow import figures
 from services.reporting.wiring import Wiring
 from shared.database import Transaction
 
-COLUMNS = (
-    "unaccounted", "coverage", "roll", "sampled", "excluded", "in_hand", "visits_open",
-)  # fmt: skip
+
+class Shown(NamedTuple):
+    """What a row shows of a line, and nothing else: who shows the same has the same HTML."""
+
+    code: str
+    name: str
+    unaccounted: int | None
+    coverage: float | None
+    roll: int | None
+    sampled: int
+    excluded: int | None
+    in_hand: int | None
+    visits_open: int | None
+
+
+_shown = attrgetter(*Shown._fields)
+
+COLUMNS = Shown._fields[2:]
 """Of the table, after the name and the bar."""
+
+ROWS = 2048
+"""Rows remembered, a kilobyte each. In a second few change: most are there from the last look."""
 
 ROUNDS_BEFORE = 3
 """Earlier rounds drawn beside this one."""
@@ -84,12 +104,17 @@ def _parts(table: Coverage, edition: Edition, pace: Pace, question: Question) ->
         link = None
         if question.office is None and len(line.code) == AREA_WIDTH["office"]:
             link = f"/office/{line.code}?{address(lang=say.language, round=question.round)}"
-        made[f"row-{line.code}"] = part("account.row", say, line, COLUMNS, link)
+        made[f"row-{line.code}"] = _row(say.language, Shown(*_shown(line)), link)
     made["total"] = part("account.total", say, table.total, COLUMNS)
     hours = -(-length // timedelta(hours=1))
     made["curve"] = part("account.curve", say, pace.curves(length), hours)
     made["kinds"] = part("account.kinds", say, table.total)
     return made
+
+
+@lru_cache(ROWS)
+def _row(language: Language, shown: Shown, link: str | None) -> str:
+    return part("account.row", SPEECH[language], shown, COLUMNS, link)
 
 
 def _finish(say: Speech, table: Coverage, edition: Edition, pace: Pace) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 from babel import Locale
@@ -19,6 +20,9 @@ ZONE = timezone(timedelta(hours=8))
 NOTHING = "-"
 """Where a figure is not kept, or not known yet."""
 
+KEPT = 4096
+"""Figures that each language remembers how to write: most stay as they are for a while."""
+
 _WORDS: Mapping[str, tuple[str, str]] = {**common.WORDS, **account.WORDS, **ledger.WORDS}
 """Each word once, Chinese and English side by side; those of one view in a module of its own."""
 
@@ -30,7 +34,9 @@ class Speech:
         self.language = language
         self.tag = "zh-CN" if language == "zh" else "en"
         self.other: Language = "en" if language == "zh" else "zh"
-        self._locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en_GB")
+        self._locale = locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en_GB")
+        self._count = lru_cache(KEPT)(partial(format_decimal, locale=locale))
+        self._percent = lru_cache(KEPT)(partial(format_percent, format="0.00%", locale=locale))
         self._place = LANGUAGES.index(language)
 
     def __call__(self, word: str, *given: object) -> str:
@@ -40,14 +46,13 @@ class Speech:
 
     def number(self, n: int | None) -> str:
         """Write a count."""
-        return NOTHING if n is None else str(format_decimal(n, locale=self._locale))
+        return NOTHING if n is None else self._count(n)
 
     def share(self, share: float | None) -> str:
         """Write a share, never rounded up to all: 99.99 % is not everybody."""
         if share is None:
             return NOTHING
-        floored = int(share * 10_000) / 10_000
-        return str(format_percent(floored, "0.00%", locale=self._locale))
+        return self._percent(int(share * 10_000) / 10_000)
 
     def clock(self, at: datetime) -> str:
         """Write a time of day, in China."""
