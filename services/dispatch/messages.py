@@ -20,6 +20,7 @@ from shared.contracts.dispatch import (
     VisitsChanged,
     VisitsCounted,
     VisitsRetold,
+    Waiting,
 )
 from shared.contracts.envelope import Event, Message, partition_of
 from shared.contracts.registry import (
@@ -221,13 +222,19 @@ def open_hands(round_id: str, persons: Iterable[Person]) -> Iterator[Keyed]:
         yield HandsChanged(round_id, [hand for _, hand in chunk]), chunk[0][0]
 
 
-def visits_counted(round_id: str, counts: Mapping[str, dict[str, int]]) -> Iterator[Keyed]:
-    """Tell how many visits were made in each community, each through its own partition."""
+def visits_counted(
+    round_id: str, counts: Mapping[str, dict[str, int]], waiting: Mapping[str, dict[int, int]]
+) -> Iterator[Keyed]:
+    """Tell how many visits were made in each community, each through its own partition.
+
+    Since when those that wait do is told by slot.
+    """
     by_partition: dict[int, list[str]] = {}
     for community in sorted(counts):
         by_partition.setdefault(partition_of(community), []).append(community)
     for chunk in _chunks(by_partition):
-        yield VisitsCounted(round_id, {code: counts[code] for code in chunk}), chunk[0]
+        since = {code: waiting[code] for code in chunk if code in waiting}
+        yield VisitsCounted(round_id, {code: counts[code] for code in chunk}, since), chunk[0]
 
 
 def visits_retold(made: Iterable[Visit]) -> Iterator[Keyed]:
@@ -271,7 +278,14 @@ def _visit_change(before: Visit | None, after: Visit) -> VisitChange:
         team=after.team,
         at=_moved_at(after),
         sample=VisitSample(sample.id, sample.sampled_at, sample.tube_code) if sample else None,
+        waits=_waiting(after),
+        waited=_waiting(before),
     )
+
+
+def _waiting(visit: Visit | None) -> Waiting | None:
+    waits = visit.waits if visit else None
+    return Waiting(*waits) if waits else None
 
 
 def _moved_at(visit: Visit) -> datetime:

@@ -127,6 +127,9 @@ visit = sa.Table(
     sa.Column("tube_code", sa.Text),
     sa.Column("answer", sa.Text, comment="registry's: awaited, recorded or refused"),
     sa.Column("refusal", sa.Text),
+    sa.Column(
+        "needs", pg.ARRAY(sa.Text), comment="of its resident, as told; null: planned before that"
+    ),
     # R15: at most one open visit per resident per round.
     sa.Index(
         "uq_visit_open", "round", "resident", unique=True, postgresql_where=sa.text(OPEN)

@@ -36,6 +36,7 @@ from shared.contracts.registry import (
     VisitAnswer,
     VisitsAnswered,
 )
+from shared.contracts.vocabulary import HandKind
 
 CHANGES = 1000
 """Most changes in one message; at about 200 bytes each it stays far below a broker's limit."""
@@ -206,7 +207,7 @@ def recounted(rows: Iterable[asyncpg.Record]) -> dict[str, dict[str, int]]:
     figures: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
         if row["class"] is None:
-            continue  # a slot of the series
+            continue  # a slot of time
         standing = Standing(
             klass=row["class"],
             needs=tuple(row["needs"]),
@@ -229,16 +230,26 @@ def recounted_series(rows: Iterable[asyncpg.Record]) -> dict[str, dict[int, int]
     return dict(sorted(series.items()))
 
 
+def recounted_due(rows: Iterable[asyncpg.Record]) -> dict[str, dict[HandKind, dict[int, int]]]:
+    """Turn a recount into those in hand by kind and slot of when it is due, by community."""
+    due: dict[str, dict[HandKind, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        if row["class"] is None and row["due"] is not None:
+            due[row["counted_in"]][row["hand_kind"]][row["due"]] = row["count"]
+    return {code: dict(kinds) for code, kinds in sorted(due.items())}
+
+
 def roll_counted(where: Round, rows: Sequence[asyncpg.Record]) -> Iterator[Keyed]:
     """Tell a recount: every community's figures whole, each through its own partition."""
-    cells, series = recounted(rows), recounted_series(rows)
+    cells, series, due = recounted(rows), recounted_series(rows), recounted_due(rows)
     by_partition: dict[int, list[str]] = defaultdict(list)
     for community in sorted(cells.keys() | series.keys()):
         by_partition[partition_of(community)].append(community)
     for communities in by_partition.values():
         for chunk in _chunks(communities, COUNTED):
             counts = {
-                code: CommunityCount(cells.get(code, {}), series.get(code, {})) for code in chunk
+                code: CommunityCount(cells.get(code, {}), series.get(code, {}), due.get(code, {}))
+                for code in chunk
             }
             yield RollCounted(str(where.id), counts), chunk[0]
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 
-from services.reporting.api import coverage, ledger, rebuild, webhooks
+from services.reporting.api import coverage, ledger, rebuild, webhooks, work
 from services.reporting.api.access import ACCESS, PAGES
 from services.reporting.api.examples import EXAMPLES
 from services.reporting.api.page import routes as page
@@ -55,6 +55,7 @@ def create_app(
         description=DESCRIPTION,
         routers=[
             coverage.router(wiring),
+            work.router(wiring),
             ledger.router(wiring),
             rebuild.router(wiring),
             webhooks.router(wiring),

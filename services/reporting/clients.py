@@ -15,6 +15,7 @@ from services.reporting.domain.evidence import Evidence, Head, OpenHands, Recoun
 from services.reporting.domain.freshness import Applied
 from services.reporting.domain.series import SAMPLED_AT
 from services.reporting.domain.webhooks import Attempt
+from services.reporting.domain.work import DUE
 from shared.clients import TIMEOUT
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
@@ -42,6 +43,7 @@ class _Totals(msgspec.Struct, frozen=True):
     hands: dict[str, int]
     state: RoundState
     series: dict[str, dict[int, int]]
+    due: dict[str, dict[str, dict[int, int]]] | None = None
 
 
 class _HandsHead(msgspec.Struct, frozen=True):
@@ -113,8 +115,9 @@ class Peers:
             hands_applied={
                 each.partition: each.pos for each in totals.applied if each.topic == HANDS
             },
-            communities=_with_series(totals),
+            communities=_along_time(totals),
             hands=totals.hands,
+            tells_due=totals.due is not None,
         )
 
     async def open_hands(self, round_id: str) -> OpenHands:
@@ -132,11 +135,18 @@ class Peers:
         ]
 
 
-def _with_series(totals: _Totals) -> dict[str, dict[str, int]]:
+def _along_time(totals: _Totals) -> dict[str, dict[str, int]]:
+    """Figures by community, those along time among them as cells that end in their slot."""
+    due = totals.due or {}
     return {
         code: totals.communities.get(code, {})
-        | {f"{SAMPLED_AT}{slot}": n for slot, n in totals.series.get(code, {}).items()}
-        for code in totals.communities.keys() | totals.series.keys()
+        | {f"{SAMPLED_AT}.{slot}": n for slot, n in totals.series.get(code, {}).items()}
+        | {
+            f"{DUE}{kind}.{slot}": n
+            for kind, slots in due.get(code, {}).items()
+            for slot, n in slots.items()
+        }
+        for code in totals.communities.keys() | totals.series.keys() | due.keys()
     }
 
 

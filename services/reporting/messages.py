@@ -14,10 +14,13 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from services.reporting.domain.series import SAMPLED_AT
-from shared.contracts.cells import SLOT_SECONDS, cells_of
+from services.reporting.domain.work import DUE, WAITING
+from shared.contracts.cells import cells_of, slot_of
 from shared.contracts.dispatch import VisitChange, VisitsChanged, VisitsCounted
 from shared.contracts.registry import (
+    CommunityCount,
     CommunityRoll,
+    Hand,
     RollCounted,
     RollMoved,
     RoundOpened,
@@ -27,8 +30,8 @@ from shared.contracts.registry import (
 Moves: TypeAlias = dict[tuple[str, str, str], int]
 """By how much each figure moves: (round, community, cell) → n."""
 
-SampleMoves: TypeAlias = dict[tuple[str, str, int], int]
-"""By how much each slot of the series moves: (round, community, slot) → n."""
+SlotMoves: TypeAlias = dict[tuple[str, str, str, int], int]
+"""By how much each figure along time moves: (round, community, cell, slot) → n."""
 
 K = TypeVar("K")
 
@@ -43,8 +46,8 @@ class _Meaning:
 
     counted_in: str
     cells: tuple[str, ...]
-    slot: int | None
-    """Of sampling time; of the sampled only."""
+    slot: tuple[str, int] | None
+    """Along time: the sampled by sampling time, those in hand by kind and when it is due."""
 
 
 class RollFold:
@@ -70,10 +73,10 @@ class RollFold:
             self._left[place].update(map(_was, map(bytes, map(_BEFORE, changes))))
             self._came[place].update(map(_is, map(bytes, map(_AFTER, changes))))
 
-    def moves(self) -> tuple[Moves, SampleMoves]:
-        """Name the cells and the slots of sampling time that move; zeros are left out."""
+    def moves(self) -> tuple[Moves, SlotMoves]:
+        """Name the cells and the slots of time that move; zeros are left out."""
         cells: Moves = defaultdict(int)
-        slots: SampleMoves = defaultdict(int)
+        slots: SlotMoves = defaultdict(int)
         for counts, sign in ((self._left, -1), (self._came, 1)):
             for (round_id, community), standings in counts.items():
                 for meaning, n in standings.items():
@@ -83,7 +86,7 @@ class RollFold:
                     for cell in meaning.cells:
                         cells[round_id, community, cell] += sign * n
                     if meaning.slot is not None:
-                        slots[round_id, community, meaning.slot] += sign * n
+                        slots[round_id, community, *meaning.slot] += sign * n
         return without_zeros(cells), without_zeros(slots)
 
 
@@ -104,11 +107,19 @@ def _is(written: bytes) -> _Meaning:
 
 
 def _meaning(standing: Standing) -> _Meaning:
-    slot = None
+    slot, hand = None, standing.hand
     if standing.klass == "sampled" and standing.sampled_at is not None:
-        slot = int(standing.sampled_at.timestamp() // SLOT_SECONDS)
+        slot = (SAMPLED_AT, slot_of(standing.sampled_at))
+    elif standing.klass == "in_hand" and hand is not None and hand.due is not None:
+        slot = (f"{DUE}{hand.kind}", slot_of(hand.due))
     # Of whom it is told, and when, no cell depends.
-    timeless = msgspec.structs.replace(standing, counted_in="", lived_in="", sampled_at=None)
+    timeless = msgspec.structs.replace(
+        standing,
+        counted_in="",
+        lived_in="",
+        sampled_at=None,
+        hand=hand and Hand(hand.kind, None, 0, ""),
+    )
     return _the_same(standing.counted_in, _cells(timeless), slot)
 
 
@@ -120,7 +131,7 @@ def _cells(standing: Standing) -> tuple[str, ...]:
 _the_same = lru_cache(maxsize=KNOWN)(_Meaning)
 
 
-def settled(messages: Iterable[RollMoved]) -> tuple[Moves, SampleMoves]:
+def settled(messages: Iterable[RollMoved]) -> tuple[Moves, SlotMoves]:
     """What messages move, all together."""
     fold = RollFold()
     for message in messages:
@@ -128,11 +139,11 @@ def settled(messages: Iterable[RollMoved]) -> tuple[Moves, SampleMoves]:
     return fold.moves()
 
 
-def as_cells(slots: SampleMoves) -> Moves:
-    """Write slots of the series as cells, `sampled_at.SLOT`."""
+def as_cells(slots: SlotMoves) -> Moves:
+    """Write figures along time as cells, `sampled_at.SLOT` and `due.KIND.SLOT`."""
     return {
-        (round_id, community, f"{SAMPLED_AT}{slot}"): n
-        for (round_id, community, slot), n in slots.items()
+        (round_id, community, f"{cell}.{slot}"): n
+        for (round_id, community, cell, slot), n in slots.items()
     }
 
 
@@ -155,17 +166,24 @@ def _opening_cells(entry: CommunityRoll) -> Iterator[tuple[str, int]]:
                 yield cell, n
 
 
-def visits(messages: Iterable[VisitsChanged]) -> Moves:
-    """Visits by status, and what happened at the door by outcome (R16)."""
+def visits(messages: Iterable[VisitsChanged]) -> tuple[Moves, SlotMoves]:
+    """Visits by status, what happened at the door by outcome (R16), and who waits for a team."""
     moves: Counter[tuple[str, str, str]] = Counter()
+    slots: Counter[tuple[str, str, str, int]] = Counter()
     for message in messages:
         for change in message.visits:
+            for waiting, sign in ((change.waited, -1), (change.waits, 1)):
+                if waiting is not None:
+                    slot = slot_of(waiting.since)
+                    slots[message.round, change.community, WAITING, slot] += sign
+                    for need in waiting.needs:
+                        moves[message.round, change.community, f"{WAITING}.{need}"] += sign
             if change.before is not None:
                 moves[message.round, change.community, f"status.{change.before}"] -= 1
             moves[message.round, change.community, f"status.{change.after}"] += 1
             if _tells_outcome(change):
                 moves[message.round, change.community, f"outcome.{change.outcome}"] += 1
-    return without_zeros(moves)
+    return without_zeros(moves), without_zeros(slots)
 
 
 def _tells_outcome(change: VisitChange) -> bool:
@@ -189,14 +207,21 @@ def counted(messages: Iterable[RollCounted]) -> Moves:
     }
 
 
-def counted_samples(messages: Iterable[RollCounted]) -> SampleMoves:
-    """The series that registry counted, likewise."""
+def counted_slots(messages: Iterable[RollCounted]) -> SlotMoves:
+    """What registry counted along time, likewise."""
     return {
-        (message.round, community, slot): n
+        (message.round, community, cell, slot): n
         for message in messages
         for community, count in message.communities.items()
-        for slot, n in count.series.items()
+        for cell, slots in _along_time(count)
+        for slot, n in slots.items()
     }
+
+
+def _along_time(count: CommunityCount) -> Iterator[tuple[str, dict[int, int]]]:
+    yield SAMPLED_AT, count.series
+    for kind, slots in count.due.items():
+        yield f"{DUE}{kind}", slots
 
 
 def counted_visits(messages: Iterable[VisitsCounted]) -> Moves:
@@ -206,6 +231,16 @@ def counted_visits(messages: Iterable[VisitsCounted]) -> Moves:
         for message in messages
         for community, cells in message.communities.items()
         for cell, n in cells.items()
+    }
+
+
+def counted_waiting(messages: Iterable[VisitsCounted]) -> SlotMoves:
+    """Visits that wait by since when, as dispatch counted them, likewise."""
+    return {
+        (message.round, community, WAITING, slot): n
+        for message in messages
+        for community, slots in message.waiting.items()
+        for slot, n in slots.items()
     }
 
 

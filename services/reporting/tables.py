@@ -28,9 +28,13 @@ generation = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("swapped_at", sa.DateTime(timezone=True)),
+    sa.Column(
+        "fold", sa.SmallInteger, nullable=False, server_default="1",
+        comment="how the events are folded into it; from 2 on along time too",
+    ),
     sa.CheckConstraint("state IN ('building', 'current', 'retired')", name="generation_state"),
     comment="Lives of the counters: one is current, one may be building",
-)
+)  # fmt: skip
 sa.Index(
     "generation_one_of_each",
     generation.c.state,
@@ -116,6 +120,19 @@ series = sa.Table(
     sa.Column("slot", sa.BigInteger, primary_key=True),
     sa.Column("n", sa.BigInteger, nullable=False),
     comment="The sampled by sampling time; slot = seconds since 1970 ÷ 300, rounded down",
+    postgresql_with=_ROOM,
+)
+
+slot_counter = sa.Table(
+    "slot_counter",
+    metadata,
+    _generation(),
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("community", sa.Text, primary_key=True),
+    sa.Column("cell", sa.Text, primary_key=True),
+    sa.Column("slot", sa.BigInteger, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    comment="By slots of time: `due.KIND` hands by when due, `waiting` visits by since when",
     postgresql_with=_ROOM,
 )
 

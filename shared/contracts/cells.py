@@ -13,19 +13,28 @@ cell                  counts
 `resulted`            the sampled whose result was released; `negative` … sum to it (R4)
 `need.NEED.CELL`      roll, classes and results of those with a need; needs overlap
 ====================  ==========================================================================
+
+Some are counted along time too, by slots of five minutes: the sampled by sampling time, those in
+hand by kind and by when that is due, visits that wait by since when.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from shared.contracts.registry import Standing
 from shared.contracts.vocabulary import ON_ROLL
 
 SLOT_SECONDS = 300
-"""Width of one slot of the series of samples, in seconds of sampling time (R19).
+"""Width of one slot of time, in seconds. Slot = seconds since 1970 ÷ 300, rounded down.
 
-Slot = seconds since 1970 ÷ 300, rounded down; the sampled of a community, by slot, sum to
-`sampled`.
+The sampled of a community, by slot of sampling time (R19), sum to `sampled`; those in hand, by
+kind and slot of when it is due, to `in_hand.KIND`.
 """
+
+
+def slot_of(at: datetime) -> int:
+    """Number the slot that a moment lies in."""
+    return int(at.timestamp() // SLOT_SECONDS)
 
 
 def cells_of(standing: Standing) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import msgspec
 
 from shared.contracts.envelope import Message
-from shared.contracts.vocabulary import HandKind, VisitOutcome, VisitStatus
+from shared.contracts.vocabulary import HandKind, Need, VisitOutcome, VisitStatus
 
 HANDS = "dispatch.hands.v1"
 VISITS = "dispatch.visits.v1"
@@ -46,11 +46,19 @@ class VisitSample(msgspec.Struct, frozen=True, omit_defaults=True):
     tube_code: str | None = None
 
 
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a planned visit waits for a team: since when, and what its resident needs."""
+
+    since: datetime
+    needs: tuple[Need, ...] = ()
+
+
 class VisitChange(msgspec.Struct, frozen=True, omit_defaults=True):
     """One visit moved on. `before` None: it was just made.
 
     `community` is the one the visit was made in and never changes, so its figures stay in one
-    partition.
+    partition. `waits` says how it waits now, `waited` how it was last told to wait, so that who
+    waits is counted by signed sums; a visit that was planned before that was told has neither.
     """
 
     visit: str
@@ -63,6 +71,8 @@ class VisitChange(msgspec.Struct, frozen=True, omit_defaults=True):
     team: str | None = None
     at: datetime | None = None
     sample: VisitSample | None = None
+    waits: Waiting | None = None
+    waited: Waiting | None = None
 
 
 class VisitsChanged(Message, frozen=True, omit_defaults=True):
@@ -110,13 +120,18 @@ class VisitsSnapshotBegun(Message, frozen=True, omit_defaults=True):
 
 
 class VisitsCounted(Message, frozen=True, omit_defaults=True):
-    """Visits of one round by the community they were made in, and by `status.X`, `outcome.X`."""
+    """Visits of one round by the community they were made in, and by `status.X`, `outcome.X`.
+
+    `waiting.NEED` counts those that wait for a team; `waiting` does so by slot of since when,
+    seconds since 1970 ÷ 300.
+    """
 
     topic: ClassVar[str] = VISITS
     type: ClassVar[str] = "lastmetre.dispatch.visits_counted.v1"
 
     round: str
     communities: dict[str, dict[str, int]]
+    waiting: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
 
 
 class VisitsSnapshotEnded(Message, frozen=True, omit_defaults=True):

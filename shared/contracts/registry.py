@@ -253,11 +253,13 @@ class RollSnapshotBegun(Message, frozen=True, omit_defaults=True):
 class CommunityCount(msgspec.Struct, frozen=True):
     """The figures of one community: `cells` as named by `shared/contracts/cells.py`.
 
-    `series` holds the sampled by slot of sampling time, seconds since 1970 ÷ 300.
+    `series` holds the sampled by slot of sampling time, seconds since 1970 ÷ 300; `due` those in
+    hand by kind and slot of when that is due.
     """
 
     cells: dict[str, int]
     series: dict[int, int]
+    due: dict[HandKind, dict[int, int]] = {}
 
 
 class RollCounted(Message, frozen=True, omit_defaults=True):

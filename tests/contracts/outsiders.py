@@ -127,6 +127,7 @@ _DISPATCH: dict[tuple[str, str], Outside] = {
 _REPORTING: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/coverage"): OWN_ROWS,
     ("GET", "/v1/coverage/series"): OWN_ROWS,
+    ("GET", "/v1/coverage/work"): OWN_ROWS,
     ("GET", "/v1/ledger"): OWN_ROWS,
     ("GET", "/v1/rebuild"): OPERATING,
     ("POST", "/v1/rebuild"): OPERATING,

@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from shared.contracts import snapshot
 from shared.contracts.cells import cells_of
+from shared.contracts.dispatch import VisitsCounted
 from shared.contracts.envelope import PARTITIONS, Message, partition_of
 from shared.contracts.geometry import MultiPolygon, Point, Polygon
 from shared.contracts.registry import (
     Change,
+    CommunityCount,
     CommunityRoll,
     Hand,
     RollChanged,
     RoundTicked,
     Standing,
 )
-from shared.contracts.vocabulary import Need
+from shared.contracts.vocabulary import HandKind, Need
 from tests.support.geometries import multi_polygons, points, polygons
 
 TYPES = sorted(snapshot.MESSAGES)
@@ -37,13 +39,22 @@ st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False
 st.register_type_strategy(Point, points)
 st.register_type_strategy(Polygon, polygons)
 st.register_type_strategy(MultiPolygon, multi_polygons)
-# Its default is made by a factory, which Hypothesis would pass on as it stands.
+# Their defaults are made by a factory, which Hypothesis would pass on as it stands.
+_counts = st.integers(0, 10**6)
+_slots = st.dictionaries(st.integers(0, 10**7), _counts, max_size=3)
 st.register_type_strategy(
     CommunityRoll,
+    st.builds(CommunityRoll, needs=st.dictionaries(st.sampled_from(get_args(Need)), _counts)),
+)
+st.register_type_strategy(
+    CommunityCount,
     st.builds(
-        CommunityRoll,
-        needs=st.dictionaries(st.sampled_from(get_args(Need)), st.integers(0, 10**6)),
+        CommunityCount, due=st.dictionaries(st.sampled_from(get_args(HandKind)), _slots, max_size=3)
     ),
+)
+st.register_type_strategy(
+    VisitsCounted,
+    st.builds(VisitsCounted, waiting=st.dictionaries(st.text(), _slots, max_size=3)),
 )
 
 

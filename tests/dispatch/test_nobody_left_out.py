@@ -74,6 +74,7 @@ class OneLife(RuleBasedStateMachine):
         for before, after in step.moved_visits():
             heard = self.heard_visits.get(after.id)
             assert (heard and heard.status) == (before and before.status)
+            assert (heard and heard.waits) == (before and before.waits)
             assert after.revision == (heard.revision if heard else 0) + 1
             assert after.community == (heard.community if heard else after.community)
             self.heard_visits[after.id] = after
@@ -196,6 +197,15 @@ class OneLife(RuleBasedStateMachine):
         if hand is not None and hand.kind in {"revisit", "escalation"}:
             assert hand.owner in {lives_in, "officer-7", "office"}
         assert hand is None or hand.owner
+
+    @invariant()
+    def others_know_how_a_visit_waits(self) -> None:
+        visit = self.person.visit
+        if visit is not None and visit.status == "planned":
+            assert self.heard_visits[visit.id].waits == (
+                visit.planned_at,
+                self.person.standing.needs,
+            )
 
     @invariant()
     def what_is_current_is_what_was_stored(self) -> None:

@@ -141,6 +141,7 @@ class World:
             ],
             "communities": recount(standings),
             "series": recount_series(standings),
+            "due": recount_due(standings),
             "hands": hands,
         }
         self.dispatch.totals[round_id] = {"heads": self.dispatch.heads(HANDS), "hands": hands}
@@ -162,6 +163,17 @@ def recount_series(standings: Iterable[tuple[str, Standing]]) -> dict[str, dict[
             slot = int(standing.sampled_at.timestamp()) // 300
             found[standing.counted_in or community][str(slot)] += 1
     return {community: dict(slots) for community, slots in found.items()}
+
+
+def recount_due(standings: Iterable[tuple[str, Standing]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Count those in hand by community, kind and five minutes of when that is due."""
+    found: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for community, standing in standings:
+        if standing.klass == "in_hand" and standing.hand is not None and standing.hand.due:
+            slot = int(standing.hand.due.timestamp()) // 300
+            kinds = found[standing.counted_in or community]
+            kinds[str(standing.hand.kind)][str(slot)] += 1
+    return {code: {kind: dict(n) for kind, n in kinds.items()} for code, kinds in found.items()}
 
 
 def change(

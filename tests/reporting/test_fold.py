@@ -32,7 +32,14 @@ from shared.contracts.registry import (
 from shared.contracts.vocabulary import Channel, Class, HandKind, Outcome, RoundState
 from shared.database import Database
 from tests.reporting.conftest import FIRST, SECOND, THIRD, Desk, round_message
-from tests.reporting.producers import FakeProducer, change, recount, recount_series, rolls
+from tests.reporting.producers import (
+    FakeProducer,
+    change,
+    recount,
+    recount_due,
+    recount_series,
+    rolls,
+)
 
 COMMUNITIES = (FIRST, SECOND, THIRD, "410171001000", "410171000000")
 NOON = datetime(2022, 1, 9, 12, tzinfo=UTC)
@@ -233,14 +240,15 @@ class Town:
             self._announce(RollChanged(self.round_id, communities), next(iter(communities)))
 
     def recount(self) -> dict[str, dict[str, int]]:
-        """Count the people as they stand now, and by five minutes of sampling time."""
+        """Count the people as they stand now, and by five minutes of sampling and due time."""
         told = [("", standing) for standing in self.people]
-        return {
-            community: cells
-            | {f"sampled_at.{slot}": n for slot, n in series.get(community, {}).items()}
-            for series in [recount_series(told)]
-            for community, cells in recount(told).items()
-        }
+        found: dict[str, dict[str, int]] = recount(told)
+        for community, slots in recount_series(told).items():
+            found[community] |= {f"sampled_at.{slot}": n for slot, n in slots.items()}
+        for community, kinds in recount_due(told).items():
+            for kind, slots in kinds.items():
+                found[community] |= {f"due.{kind}.{slot}": n for slot, n in slots.items()}
+        return found
 
     def _announce(self, message: RollChanged | RoundOpened, key: str) -> None:
         event = self.producer.announce(message, key)
@@ -256,7 +264,11 @@ def standings() -> st.SearchStrategy[Standing]:
         needs=st.sets(st.sampled_from(["mobility", "dialysis"])).map(sorted).map(tuple),
         reason=st.sampled_from(["under_3", "recovered"]),
         hand=st.builds(
-            Hand, st.sampled_from(get_args(HandKind)), st.just(NOON), st.just(1), st.just("x")
+            Hand,
+            st.sampled_from(get_args(HandKind)),
+            st.sampled_from([NOON, NOON + timedelta(minutes=7)]),
+            st.just(1),
+            st.just("x"),
         ),
         channel=st.sampled_from(get_args(Channel)),
         sampled_at=st.sampled_from([NOON, NOON + timedelta(minutes=7)]),

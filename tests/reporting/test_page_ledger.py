@@ -96,6 +96,18 @@ async def test_what_differs_is_named_and_both_numbers(desk: Desk, day: str, watc
         ), figure
 
 
+async def test_figures_along_time_are_named_by_their_five_minutes(
+    desk: Desk, day: str, watch: Watch
+) -> None:
+    async with desk.database.begin() as tx:
+        await tx.do("UPDATE series SET slot = slot + 1 WHERE round = $1", day)
+        await tx.do("UPDATE slot_counter SET slot = slot + 1")
+    await prove(watch)
+    page = await opened(desk)
+    for figure in ("sampled in five minutes from 9 Jan", "home visit, due in five minutes from 9"):
+        assert page.count(figure) == len(("as it was", "as it is")), figure
+
+
 async def test_why_it_cannot_be_said_is_told_in_words(desk: Desk, day: str, watch: Watch) -> None:
     world = desk.world
     world.registry.announce(RollChanged(day, {THIRD: [change(UNTESTED, SAMPLED)]}), THIRD)

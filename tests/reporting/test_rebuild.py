@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +15,8 @@ from services.reporting.domain.generations import CONSUMER
 from services.reporting.flow import rebuild
 from services.reporting.store import generations
 from shared.auth import Caller
-from shared.contracts.dispatch import VisitChange, VisitsChanged
-from shared.contracts.registry import ROLL, RollChanged, Standing
+from shared.contracts.dispatch import VisitChange, VisitsChanged, Waiting
+from shared.contracts.registry import ROLL, Hand, RollChanged, Standing
 from shared.database import Database
 from shared.errors import TransientError
 from tests.reporting.conftest import FIRST, THIRD, Desk
@@ -24,6 +25,8 @@ from tests.reporting.test_fold import NEGATIVE, SAMPLED, UNTESTED
 from tests.support.town import DONGFANG, LUYUAN, MINGHU, Town
 
 NEEDY = Standing(needs=("mobility",))
+OVERDUE = datetime.now(UTC) - timedelta(hours=1)
+IN_HAND = Standing(klass="in_hand", hand=Hand("referral", OVERDUE, 1, "x"))
 OPERATOR = Caller("operator", frozenset({"admin"}))
 
 
@@ -34,6 +37,7 @@ async def everything(desk: Desk) -> list[Any]:
         answer = (await desk.get("/v1/coverage", by=by)).json()
         found.append((answer["rows"], answer["total"], answer["round"]))
     found.append((await desk.get("/v1/coverage/series", by="community")).json()["rows"])
+    found.append((await desk.get("/v1/coverage/work", by="community")).json()["rows"])
     return found
 
 
@@ -42,7 +46,9 @@ async def a_day(desk: Desk) -> str:
     registry = desk.world.registry
     registry.announce(RollChanged(round_id, {FIRST: [change(UNTESTED, SAMPLED)]}), FIRST)
     registry.announce(RollChanged(round_id, {THIRD: [change(None, NEEDY)]}), THIRD)
-    visits = [VisitChange("v", "r", FIRST, 1, None, "planned")]
+    registry.announce(RollChanged(round_id, {FIRST: [change(UNTESTED, IN_HAND)]}), FIRST)
+    waits = Waiting(OVERDUE, ("mobility",))
+    visits = [VisitChange("v", "r", FIRST, 1, None, "planned", waits=waits)]
     desk.world.dispatch.announce(VisitsChanged(round_id, visits), FIRST)
     await desk.wiring.consumer.catch_up()
     return round_id

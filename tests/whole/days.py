@@ -31,8 +31,10 @@ from services.registry.store import account, rounds, sight
 from services.registry.vault import Vault
 from services.reporting import worker as reporting_worker
 from services.reporting.domain.series import SAMPLED_AT
+from services.reporting.domain.work import DUE
 from services.reporting.flow.ledger import fold_at
 from shared.auth import Caller
+from shared.contracts.cells import slot_of
 from shared.contracts.registry import VisitsAnswered
 from shared.contracts.vocabulary import VisitOutcome
 from shared.database import Database, Transaction
@@ -46,10 +48,14 @@ REGISTRY_LIFE = UUID(int=1)
 EVERYTHING = 10_000
 Curve = dict[tuple[str, int], int]
 """The sampled by community and slot of sampling time."""
+Slots = dict[tuple[str, str, int], int]
+"""Figures along time by community, cell and slot."""
 TEAMS = ("t0", "t1")
 OFFICER = Caller("officer", frozenset({"office"}), (DISTRICT[:2],))
 DISPATCH_FACTS = ("visit", "person", "report", "team_member", "team")
-REPORTING_FACTS = ("counter", "visit_counter", "series", "delta", "delta_floor", "round")
+REPORTING_FACTS = (
+    "counter", "visit_counter", "series", "slot_counter", "delta", "delta_floor", "round",
+)  # fmt: skip
 
 
 # --- what can happen in the field ---
@@ -116,6 +122,8 @@ class _Field:
     open_visits: list[int]
     """Whose visits are open, once for each."""
     visits: model.Figures
+    waiting: Slots
+    """Visits that wait for a team, by since when."""
     """By community and `status.X`, and `outcome.X`."""
 
 
@@ -298,14 +306,16 @@ class Days(Books):
         assert figures == self.figures(number), "reporting's counters are not the fold"
         assert await self._series(number) == await self._curve(number), "the curves differ"
         assert await self._visit_counters(number) == field.visits, "visits are miscounted"
+        told = await self._due(number) | field.waiting
+        assert await self._slot_counters(number) == told, "what is due, or who waits, is miscounted"
         assert max(Counter(field.open_visits).values(), default=0) <= 1, "two visits of one person"
         assert not field.forgotten, "somebody is in a forgotten hand"
         if state == "sealed":
             assert not field.hands, "somebody is in hand for ever"
             assert not field.open_visits, "a visit of a round that is over"
             return
-        told = {who: kind for who, kind in self._model[number].hands.items() if kind}
-        assert told == field.hands, "registry and dispatch differ about hands"
+        taken = {who: kind for who, kind in self._model[number].hands.items() if kind}
+        assert taken == field.hands, "registry and dispatch differ about hands"
         untested = self._model[number].untested(self._people)
         visited = field.hands.keys() | {*field.open_visits}
         assert visited <= untested.keys(), "somebody is visited in vain"
@@ -333,7 +343,9 @@ class Days(Books):
                 round_id,
             )
             made = await tx.rows(
-                "SELECT resident, community, status, outcome FROM visit WHERE round = $1", round_id
+                "SELECT resident, community, status, outcome, planned_at, needs FROM visit"
+                " WHERE round = $1",
+                round_id,
             )
         counts = Counter(
             (row["community"], f"{name}.{row[name]}")
@@ -341,6 +353,8 @@ class Days(Books):
             for name in ("status", "outcome")
             if row[name] is not None
         )
+        waiting = [row for row in made if row["status"] == "planned"]
+        counts.update((row["community"], f"waiting.{n}") for row in waiting for n in row["needs"])
         return _Field(
             hands={_who(row): row["hand_kind"] for row in hands},
             forgotten={
@@ -351,6 +365,9 @@ class Days(Books):
             },
             open_visits=[_who(row) for row in made if row["status"] in OPEN],
             visits=_nested((*key, n) for key, n in counts.items()),
+            waiting=Counter(
+                (row["community"], "waiting", slot_of(row["planned_at"])) for row in waiting
+            ),
         )
 
     def _clock(self, number: int) -> datetime:
@@ -360,7 +377,7 @@ class Days(Books):
         async with self._reporting.snapshot() as tx:
             fold = await fold_at(tx, str(ROUNDS[number]), {})
         cells = {
-            code: {cell: n for cell, n in cells.items() if not cell.startswith(SAMPLED_AT)}
+            code: {cell: n for cell, n in cells.items() if not cell.startswith((SAMPLED_AT, DUE))}
             for code, cells in fold.communities.items()
         }
         return {code: figures for code, figures in cells.items() if figures}
@@ -379,6 +396,26 @@ class Days(Books):
             where = await rounds.load(tx, ROUNDS[number])
             series = messages.recounted_series(await account.recount(tx, where))
         return {(code, slot): n for code, slots in series.items() for slot, n in slots.items()}
+
+    async def _due(self, number: int) -> Slots:
+        async with self._database.snapshot() as tx:
+            await sight.whole(tx)
+            where = await rounds.load(tx, ROUNDS[number])
+            due = messages.recounted_due(await account.recount(tx, where))
+        return {
+            (code, f"{DUE}{kind}", slot): n
+            for code, kinds in due.items()
+            for kind, slots in kinds.items()
+            for slot, n in slots.items()
+        }
+
+    async def _slot_counters(self, number: int) -> Slots:
+        async with self._reporting.begin(readonly=True) as tx:
+            rows = await tx.rows(
+                "SELECT community, cell, slot, n FROM slot_counter WHERE round = $1 AND n <> 0",
+                str(ROUNDS[number]),
+            )
+        return {(row["community"], row["cell"], row["slot"]): row["n"] for row in rows}
 
     async def _visit_counters(self, number: int) -> model.Figures:
         async with self._reporting.begin(readonly=True) as tx:

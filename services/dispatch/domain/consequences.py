@@ -43,6 +43,7 @@ def plan(step: Step, scene: Scene) -> Step:
         attempt=person.attempts + 1,
         priority=person.attempts,  # whom we missed before comes first (R16)
         quarantined=person.standing.quarantined,
+        needs=person.standing.needs,
     )
     return step.put(visit, current=True)
 
@@ -93,8 +94,11 @@ def _see_to(step: Step, scene: Scene) -> Step:
         if visit.status == "assigned":
             step = step.hold(None)
         return plan(step, scene)
+    fitting = replace(visit, quarantined=standing.quarantined, needs=standing.needs)
     if visit.is_open and visit.quarantined != standing.quarantined:
-        return _refitted(step, replace(visit, quarantined=not visit.quarantined), scene)
+        return _refitted(step, fitting, scene)
+    if visit.status == "planned" and visit.needs != standing.needs:
+        return step.put(fitting, current=True)
     return step
 
 

@@ -93,4 +93,4 @@ def _revised(before: Visit | None, after: Visit) -> Visit:
 
 def _announced(visit: Visit) -> tuple[object, ...]:
     """What others hear of a visit; registry's answer came from registry and is not told back."""
-    return visit.status, visit.team, visit.outcome, visit.sample
+    return visit.status, visit.team, visit.outcome, visit.sample, visit.waits

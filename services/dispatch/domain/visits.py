@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from services.dispatch.domain.areas import office_of
 from services.dispatch.domain.cases import Closing
 from services.dispatch.domain.errors import VisitNotOpen
-from shared.contracts.vocabulary import VisitOutcome, VisitStatus
+from shared.contracts.vocabulary import Need, VisitOutcome, VisitStatus
 from shared.errors import BadInput
 
 OPEN: frozenset[VisitStatus] = frozenset({"planned", "assigned", "started"})
@@ -90,6 +90,15 @@ class Visit(msgspec.Struct, frozen=True):
     sample: Sample | None = None
     answer: Answer | None = None
     refusal: str | None = None
+    needs: tuple[Need, ...] | None = None
+    """What its resident needs, for as long as it waits; None: planned before others heard of it."""
+
+    @property
+    def waits(self) -> tuple[datetime, tuple[Need, ...]] | None:
+        """How others hear of it that it waits for a team: since when, with which needs."""
+        if self.status != "planned" or self.needs is None:
+            return None
+        return self.planned_at, self.needs
 
     @property
     def is_open(self) -> bool:

@@ -38,8 +38,9 @@ async def retell(tx: Transaction) -> AsyncIterator[messages.Keyed]:
     async for round_id, persons in people.in_hands(tx):
         for keyed in messages.open_hands(round_id, persons):
             yield keyed
+    waiting = await visits.waiting_since(tx)
     for round_id, counts in (await visits.counted(tx)).items():
-        for keyed in messages.visits_counted(round_id, counts):
+        for keyed in messages.visits_counted(round_id, counts, waiting.get(round_id, {})):
             yield keyed
     for keyed in messages.visits_retold(await visits.unanswered(tx)):
         yield keyed

@@ -12,6 +12,7 @@ from services.dispatch import tables
 from services.dispatch.domain.steps import Step
 from services.dispatch.domain.visits import Sample, Visit
 from services.dispatch.store.batches import as_json, assigned
+from shared.contracts.cells import SLOT_SECONDS
 from shared.database import Transaction
 
 # The first two are the key.
@@ -107,22 +108,40 @@ async def unanswered(tx: Transaction) -> list[Visit]:
 
 
 async def counted(tx: Transaction) -> dict[str, dict[str, dict[str, int]]]:
-    """Count visits by round, community, and status or outcome."""
+    """Count visits by round, community, and status, outcome, or need of who waits."""
     rows = await tx.rows(
         "SELECT round, community, 'status.' || status AS cell, count(*) AS n FROM visit"
         " GROUP BY 1, 2, 3 UNION ALL"
         " SELECT round, community, 'outcome.' || outcome, count(*) FROM visit"
-        " WHERE outcome IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        " WHERE outcome IS NOT NULL GROUP BY 1, 2, 3 UNION ALL"
+        " SELECT round, community, 'waiting.' || need, count(*) FROM visit, unnest(needs) AS need"
+        " WHERE status = 'planned' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     )
-    found: dict[str, dict[str, dict[str, int]]] = {}
-    for row in rows:
-        places = found.setdefault(row["round"], {})
-        places.setdefault(row["community"], {})[row["cell"]] = row["n"]
+    return _nested(rows)
+
+
+async def waiting_since(tx: Transaction) -> dict[str, dict[str, dict[int, int]]]:
+    """Count visits that wait by round, community, and slot of since when."""
+    rows = await tx.rows(
+        f"SELECT round, community, floor(extract(epoch FROM planned_at) / {SLOT_SECONDS})::bigint,"
+        " count(*) FROM visit WHERE status = 'planned' AND needs IS NOT NULL"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    )
+    return _nested(rows)
+
+
+def _nested(rows: Iterable[asyncpg.Record]) -> dict[str, dict[str, dict[Any, int]]]:
+    found: dict[str, dict[str, dict[Any, int]]] = {}
+    for round_id, community, counted, n in rows:
+        found.setdefault(round_id, {}).setdefault(community, {})[counted] = n
     return found
 
 
 def _visit(row: asyncpg.Record) -> Visit:
-    plain = {column: row[column] for column in _PLAIN} | {"teams": tuple(row["teams"])}
+    plain = {column: row[column] for column in _PLAIN} | {
+        "teams": tuple(row["teams"]),
+        "needs": None if row["needs"] is None else tuple(row["needs"]),
+    }
     sample = None
     if row["sample"] is not None:
         sample = Sample(row["sample"], row["sampled_at"], row["tube_code"])

@@ -13,7 +13,7 @@ import msgspec
 from services.registry import messages
 from services.registry.store import account, rounds, sight
 from shared import positions
-from shared.contracts.vocabulary import RoundState
+from shared.contracts.vocabulary import HandKind, RoundState
 from shared.database import Database
 from shared.outbox import ConsumerPosition, Head, heads
 
@@ -22,7 +22,8 @@ class Totals(msgspec.Struct, frozen=True):
     """Figures of one moment, and the positions of that moment: `heads` ours, `applied` dispatch's.
 
     `communities` holds the cells of the account per community, zeros left out; `series` the sampled
-    by slot of sampling time (seconds since 1970 ÷ 300); `hands` the open hands by kind.
+    by slot of sampling time (seconds since 1970 ÷ 300); `due` those in hand by kind and slot of
+    when it is due; `hands` the open hands by kind.
     """
 
     round: UUID
@@ -32,6 +33,7 @@ class Totals(msgspec.Struct, frozen=True):
     applied: list[ConsumerPosition]
     communities: dict[str, dict[str, int]]
     series: dict[str, dict[int, int]]
+    due: dict[str, dict[HandKind, dict[int, int]]]
     hands: dict[str, int]
 
     def within(self, covers: Callable[[str], bool]) -> Self:
@@ -40,6 +42,7 @@ class Totals(msgspec.Struct, frozen=True):
             self,
             communities={code: cells for code, cells in self.communities.items() if covers(code)},
             series={code: slots for code, slots in self.series.items() if covers(code)},
+            due={code: kinds for code, kinds in self.due.items() if covers(code)},
         )
 
 
@@ -89,5 +92,6 @@ class Recount:
                 ],
                 communities=messages.recounted(counted),
                 series=messages.recounted_series(counted),
+                due=messages.recounted_due(counted),
                 hands=await account.open_hands(tx, round_id),
             )

@@ -273,23 +273,27 @@ async def count_into_population(tx: Transaction, deltas: dict[str, int]) -> None
 
 _RECOUNT = f"""
 WITH {_ALL}, {_STANDING}
-SELECT class, counted_in, needs, reason, hand_kind, channel, result, slot, count(*)
+SELECT class, counted_in, needs, reason, hand_kind, channel, result, slot, due, count(*)
 FROM (SELECT class, counted_in, needs, reason, channel, result,
              CASE WHEN class = 'in_hand' THEN hand_kind END AS hand_kind,
+             CASE WHEN class = 'in_hand' THEN
+                 floor(extract(epoch FROM hand_due) / {SLOT_SECONDS})::bigint END AS due,
              CASE WHEN class = 'sampled' THEN
                  floor(extract(epoch FROM sampled_at) / {SLOT_SECONDS})::bigint END AS slot
       FROM standing) AS grouped
 WHERE class <> 'off'
 GROUP BY GROUPING SETS (
-    (class, counted_in, needs, reason, hand_kind, channel, result), (counted_in, slot))
+    (class, counted_in, needs, reason, hand_kind, channel, result),
+    (counted_in, slot), (counted_in, hand_kind, due))
 """
 
 
 async def recount(tx: Transaction, where: Round) -> list[asyncpg.Record]:
     """Count everybody anew from the facts: one row per community and kind of standing.
 
-    In the same scan the sampled are counted by slot of sampling time: a row per community and slot,
-    without a class; one without a class and a slot counts those who were not sampled.
+    In the same scan the sampled are counted by slot of sampling time, and those in hand by kind and
+    slot of when it is due: a row per community and slot, without a class; one without a class and a
+    slot counts everybody else.
 
     A draft has no account yet.
     """

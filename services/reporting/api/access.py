@@ -10,6 +10,7 @@ _SUBSCRIBERS = {"district", "admin"}
 ACCESS: Access = {
     ("GET", "/v1/coverage"): READERS,
     ("GET", "/v1/coverage/series"): READERS,
+    ("GET", "/v1/coverage/work"): READERS,
     ("GET", "/v1/ledger"): READERS,
     ("GET", "/v1/rebuild"): _OPERATORS,
     ("POST", "/v1/rebuild"): {"admin"},

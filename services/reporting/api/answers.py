@@ -2,11 +2,27 @@
 
 from datetime import date, datetime
 from hashlib import sha256
+from typing import Annotated, Any
 
 import msgspec
+from fastapi import Header, Query
 from pydantic import BaseModel, ConfigDict
 
 from services.reporting.domain.freshness import Edition
+
+RoundParameter = Annotated[
+    str | None,
+    Query(
+        alias="round",
+        max_length=64,
+        description="id; without: the newest open one, else the newest that is closed or sealed,"
+        " else the newest draft",
+    ),
+]
+IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer one has")]
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Nothing changed; `As-Of` says how fresh that is"}
+}
 
 
 class Answer(BaseModel):

@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Response
 
 from services.reporting.api.answers import (
+    NOT_MODIFIED,
     Answer,
     AsOfAnswer,
+    IfNoneMatch,
     RoundAnswer,
+    RoundParameter,
     Row,
     headers_of,
     same,
@@ -33,15 +36,6 @@ from shared.database import Transaction
 Step = Literal["5m", "10m", "15m", "30m", "1h"]
 STEP_SECONDS: dict[Step, int] = {"5m": 300, "10m": 600, "15m": 900, "30m": 1800, "1h": 3600}
 
-RoundParameter = Annotated[
-    str | None,
-    Query(
-        alias="round",
-        max_length=64,
-        description="id; without: the newest open one, else the newest that is closed or sealed,"
-        " else the newest draft",
-    ),
-]
 Form = Literal["json", "csv", "xlsx"]
 FormParameter = Annotated[
     Form | None,
@@ -65,10 +59,6 @@ _FILES: dict[int | str, dict[str, Any]] = {
             XLSX: {"schema": {"type": "string", "format": "binary"}},
         },
     }
-}
-IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer one has")]
-_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "Nothing changed; `As-Of` says how fresh that is"}
 }
 
 
@@ -130,9 +120,7 @@ def router(wiring: Wiring) -> APIRouter:
     tables: Shelf[str] = Shelf()
     files: Shelf[bytes] = Shelf()
 
-    @routes.get(
-        "/v1/coverage", response_model=CoverageAnswer, responses={**_FILES, **_NOT_MODIFIED}
-    )
+    @routes.get("/v1/coverage", response_model=CoverageAnswer, responses={**_FILES, **NOT_MODIFIED})
     async def get_coverage(
         *,
         caller: CallerDep,
@@ -166,7 +154,7 @@ def router(wiring: Wiring) -> APIRouter:
         # Two JSON objects as one: a table holds until it changes, its heading for this moment.
         return Response(f"{heading[:-1]},{table[1:]}", headers=headers, media_type=JSON)
 
-    @routes.get("/v1/coverage/series", response_model=SeriesAnswer, responses=_NOT_MODIFIED)
+    @routes.get("/v1/coverage/series", response_model=SeriesAnswer, responses=NOT_MODIFIED)
     async def get_series(
         *,
         caller: CallerDep,

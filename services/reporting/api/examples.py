@@ -23,6 +23,18 @@ WEBHOOK: dict[str, Any] = {
     "pending": 0,
     "dead": 0,
 }
+WORK: dict[str, Any] = {
+    "visits": {"planned": 0, "assigned": 1, "started": 0, "finished": 1, "cancelled": 1},
+    "outcomes": {"sampled": 1},
+    "waiting": {"visits": 0, "since": None, "by_need": {}},
+    "hands": {
+        "visit": {"people": 1, "past_due": 0, "first_due": "2022-01-14T06:00:00Z"},
+        "referral": {"people": 0, "past_due": 0, "first_due": None},
+        "revisit": {"people": 0, "past_due": 0, "first_due": None},
+        "escalation": {"people": 0, "past_due": 0, "first_due": None},
+        "session": {"people": 0, "past_due": 0, "first_due": None},
+    },
+}
 SPREADSHEET = (
     "\ufeffcode 代码,name 名称,roll 应检,excluded 免检,sampled 已采样,resulted 已出结果,"
     "negative 阴性,positive 阳性,inconclusive 可疑,invalid 无效,in_hand 有人负责,"
@@ -157,6 +169,36 @@ EXAMPLES: Examples = {
                     ],
                 }
             ],
+        },
+    ),
+    ("GET", "/v1/coverage/work"): Example(
+        query={"round": ROUND, "by": "office"},
+        problems=[RoundUnknown],
+        reply={
+            "round": {
+                "id": ROUND,
+                "campaign": "2022-01",
+                "number": 1,
+                "name": "经开区第一轮全员核酸检测",
+                "state": "open",
+                "opens_at": "2022-01-14T00:00:00Z",
+                "closes_at": "2022-01-14T12:00:00Z",
+                "clock_at": "2022-01-14T02:00:00Z",
+            },
+            "by": "office",
+            "areas": ["410171"],
+            "as_of": {
+                "time": None,
+                "hands_as_of": None,
+                "visits_as_of": None,
+                "positions": {
+                    "dispatch.visits.v1": [2, 2, 2, 2, 2, 2, 2, 2, 2, 11, 2, 2],
+                    "registry.roll.v1": [0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0],
+                    "registry.rounds.v1": [0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 3],
+                },
+            },
+            "rows": [{"code": "410171001", "name": "潮河办事处", **WORK}],
+            "total": {"code": "total", "name": "total", **WORK},
         },
     ),
     ("GET", "/v1/ledger"): Example(

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from services.reporting.api.answers import Answer, Row
-from services.reporting.api.coverage import RoundParameter
+from services.reporting.api.answers import Answer, RoundParameter, Row
 from services.reporting.domain.cells import add
 from services.reporting.domain.coverage import area_line
 from services.reporting.domain.ledger import Ledger

@@ -25,7 +25,7 @@ Heads: TypeAlias = Mapping[int, Head]
 class Recount:
     """registry's own figures, counted from facts in one snapshot, and where it then was.
 
-    `communities` holds the series too, as cells `sampled_at.SLOT`.
+    `communities` holds what is told along time too, as cells `sampled_at.SLOT`, `due.KIND.SLOT`.
     """
 
     as_of: datetime
@@ -35,6 +35,8 @@ class Recount:
     """Position of dispatch's hands that registry had taken in, by partition."""
     communities: Mapping[str, Cells]
     hands: Cells
+    tells_due: bool = True
+    """A registry of an older version does not know by when hands are due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +64,7 @@ class Fold:
     floor: Mapping[int, int]
     """Position by partition up to which single deltas are forgotten."""
     communities: Mapping[str, Cells]
-    """With the series, as cells `sampled_at.SLOT`."""
+    """With what is told along time, as cells `sampled_at.SLOT` and `due.KIND.SLOT`."""
     parked: int
+    tells_due: bool = True
+    """Counters that an older version has filled do not tell by when hands are due."""

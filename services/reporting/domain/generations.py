@@ -9,6 +9,10 @@ from shared.errors import Conflict
 CONSUMER = "reporting"
 """Our name in `applied`, at the producers and as Kafka's group."""
 
+ALONG_TIME = FOLD = 2
+"""How events are folded now. A generation that an older way has filled lacks what is counted since
+(along time: from 2 on) until it is built anew: processes of both versions may have fed it."""
+
 
 class RebuildRunning(Conflict):
     """A rebuild is asked for while another one has not swapped yet."""

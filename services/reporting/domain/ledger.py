@@ -7,6 +7,7 @@ from datetime import datetime
 from services.reporting.domain.cells import CLASSES, Cells, family, remainder
 from services.reporting.domain.evidence import Evidence, Fold, Heads, OpenHands, Recount
 from services.reporting.domain.series import SAMPLED_AT, beginning
+from services.reporting.domain.work import DUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ def weigh(round_id: str, evidence: Evidence, fold: Fold) -> Ledger:
     pending = [silent] if silent else []
     differences: Sequence[Difference] = ()
     if recount is not None and not pending:
-        differences = compare(recount.communities, fold.communities)
+        due = recount.tells_due and fold.tells_due
+        differences = compare(recount.communities, fold.communities, due=due)
     hands = _compare_hands(recount, evidence.open_hands)
     parked = {**evidence.parked, "reporting": fold.parked}
     pending += [f"{name}_unreachable" for name, n in parked.items() if n is None]
@@ -173,8 +175,13 @@ def obstacle(fold: Fold, cut: Heads) -> str | None:
     return None
 
 
-def compare(registry: Mapping[str, Cells], reporting: Mapping[str, Cells]) -> Sequence[Difference]:
-    """List every cell on which recount and fold differ, and every account that does not add up."""
+def compare(
+    registry: Mapping[str, Cells], reporting: Mapping[str, Cells], *, due: bool = True
+) -> Sequence[Difference]:
+    """List every cell on which recount and fold differ, and every account that does not add up.
+
+    Without `due`, by when hands are due is not compared: one of the two does not know.
+    """
     found = []
     for community in sorted(registry.keys() | reporting.keys()):
         recounted, folded = registry.get(community, {}), reporting.get(community, {})
@@ -182,6 +189,7 @@ def compare(registry: Mapping[str, Cells], reporting: Mapping[str, Cells]) -> Se
             Difference(community, _told(cell), recounted.get(cell, 0), folded.get(cell, 0))
             for cell in sorted(recounted.keys() | folded.keys())
             if recounted.get(cell, 0) != folded.get(cell, 0)
+            if due or not cell.startswith(DUE)
         ]
         if remainder(recounted) or remainder(folded):
             found.append(Difference(community, "account", remainder(recounted), remainder(folded)))
@@ -189,11 +197,11 @@ def compare(registry: Mapping[str, Cells], reporting: Mapping[str, Cells]) -> Se
 
 
 def _told(cell: str) -> str:
-    """Name a cell of the series by the beginning of its five minutes, others as they are."""
-    if not cell.startswith(SAMPLED_AT):
+    """Name a cell along time by the beginning of its five minutes, others as they are."""
+    if not cell.startswith((SAMPLED_AT, DUE)):
         return cell
-    slot = int(cell.removeprefix(SAMPLED_AT))
-    return f"{SAMPLED_AT}{beginning(slot):%Y-%m-%dT%H:%MZ}"
+    counted, _, slot = cell.rpartition(".")
+    return f"{counted}.{beginning(int(slot)):%Y-%m-%dT%H:%MZ}"
 
 
 def _compare_hands(recount: Recount | None, dispatch: OpenHands | None) -> HandsComparison:

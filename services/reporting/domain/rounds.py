@@ -21,6 +21,10 @@ class Round:
     changed_at: datetime
     """When registry recorded the last change of its state, in real time."""
 
+    def time(self, wall: datetime) -> datetime:
+        """Tell the time in the round: that of its manual clock, else of the one on the wall."""
+        return self.clock_at or wall
+
 
 @dataclass(frozen=True, slots=True)
 class View:

@@ -7,8 +7,8 @@ from itertools import accumulate
 
 from shared.contracts.cells import SLOT_SECONDS
 
-SAMPLED_AT = "sampled_at."
-"""Begins the cells of the series in the ledger; the rest is the number of the slot."""
+SAMPLED_AT = "sampled_at"
+"""The cell of the sampled along time; in the ledger it ends in a point and the number of a slot."""
 
 
 @dataclass(frozen=True, slots=True)

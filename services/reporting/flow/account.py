@@ -99,7 +99,7 @@ async def settle_changes(
     moved = [messages.settled([event.data]) for event in young]
     parts = [*moved, messages.settled(event.data for event in old)]
     await counters.move(tx, generation, messages.merged(cells for cells, _ in parts))
-    await counters.move_samples(tx, generation, messages.merged(slots for _, slots in parts))
+    await counters.move_slots(tx, generation, messages.merged(slots for _, slots in parts))
     single = [
         (event.record, event.data.round, cells | messages.as_cells(slots))
         for event, (cells, slots) in zip(young, moved, strict=True)
@@ -114,9 +114,14 @@ async def settle_changes(
 async def follow_visits(
     tx: Transaction, events: Sequence[Event[VisitsChanged]], into: int | None = None
 ) -> None:
-    """Visits moved on; they are counted by status and, at the door, by outcome (R16)."""
+    """Visits moved on; they are counted by status and, at the door, by outcome (R16).
+
+    Those that wait for a team are counted by need and by since when.
+    """
     generation = await generations.fed(tx, into)
-    await counters.move_visits(tx, generation, messages.visits(event.data for event in events))
+    cells, slots = messages.visits(event.data for event in events)
+    await counters.move_visits(tx, generation, cells)
+    await counters.move_slots(tx, generation, slots)
 
 
 def _apart(events: Sequence[Event[M]]) -> tuple[list[Event[M]], list[Event[M]]]:

@@ -25,6 +25,7 @@ from services.reporting.domain.freshness import Edition, as_of
 from services.reporting.domain.pace import Course, Pace
 from services.reporting.domain.rounds import View
 from services.reporting.domain.series import SeriesRow, points
+from services.reporting.domain.work import Along, Work, along_all, work_of
 from services.reporting.store import (
     areas,
     denominators,
@@ -34,7 +35,7 @@ from services.reporting.store import (
     parked,
     rounds,
 )
-from shared.contracts.cells import SLOT_SECONDS
+from shared.contracts.cells import SLOT_SECONDS, slot_of
 from shared.contracts.geometry import Geometry
 from shared.database import Transaction
 
@@ -118,6 +119,36 @@ def _total(cells: Cells, visits: Cells, outside: OutsideByCode) -> Line:
     return area_line("total", "total", cells, visits, outside.get(TOTAL, ()))
 
 
+async def work(tx: Transaction, view: View, by: ByArea, now: datetime) -> tuple[list[Work], Work]:
+    """Read what is to be done in each area and in all of them, and what is past due by `now`."""
+    width = AREA_WIDTH[by]
+    cells = await figures.cells_by_area(tx, view, width)
+    visits = await figures.visits_by_area(tx, view, width)
+    along = await _along_time(tx, view, width, now)
+    names = await areas.names(tx, view, by)
+    rows = [
+        work_of(
+            code,
+            name_of(code, names),
+            cells.get(code, {}),
+            visits.get(code, {}),
+            None if along is None else along.get(code, {}),
+        )
+        for code in sorted(names.keys() | cells.keys() | visits.keys())
+    ]
+    everywhere = None if along is None else along_all(along.values())
+    total = work_of("total", "total", add(cells.values()), add(visits.values()), everywhere)
+    return rows, total
+
+
+async def _along_time(
+    tx: Transaction, view: View, width: int, now: datetime
+) -> dict[str, dict[str, Along]] | None:
+    if not await generations.counts_along_time(tx, view.generation):
+        return None
+    return await figures.along_by_area(tx, view, width, slot_of(now))
+
+
 async def overdue(
     tx: Transaction, patience: timedelta, sealed_after: datetime
 ) -> dict[str, dict[str, int]]:
@@ -132,7 +163,7 @@ async def overdue(
         if each.state == "sealed":
             continue
         view, width = View(generation, each, EVERYWHERE), AREA_WIDTH["office"]
-        due = (each.clock_at or datetime.now(UTC)) - patience
+        due = each.time(datetime.now(UTC)) - patience
         cells = await figures.cells_by_area(tx, view, width)
         swabs = await figures.sampled_before(tx, view, width, int(due.timestamp() // SLOT_SECONDS))
         late[each.id] = {

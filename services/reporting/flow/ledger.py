@@ -47,6 +47,7 @@ async def fold_at(tx: Transaction, round_id: str, cut: Heads) -> Fold:
         floor=await deltas.floor(tx, generation),
         communities=await figures.at_cut(tx, generation, round_id, positions),
         parked=await parked.undecided(tx),
+        tells_due=await generations.counts_along_time(tx, generation),
     )
 
 

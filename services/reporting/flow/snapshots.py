@@ -45,7 +45,7 @@ async def take_counts(
     generation = await generations.fed(tx, into)
     told = [event.data for event in events]
     await counters.move(tx, generation, messages.counted(told))
-    await counters.move_samples(tx, generation, messages.counted_samples(told))
+    await counters.move_slots(tx, generation, messages.counted_slots(told))
     await deltas.forget(tx, generation, [event.record for event in events])
 
 
@@ -64,7 +64,9 @@ async def take_visits(
 ) -> None:
     """Take figures of visits as dispatch counted them."""
     generation = await generations.fed(tx, into)
-    await counters.move_visits(tx, generation, messages.counted_visits(e.data for e in events))
+    told = [event.data for event in events]
+    await counters.move_visits(tx, generation, messages.counted_visits(told))
+    await counters.move_slots(tx, generation, messages.counted_waiting(told))
 
 
 async def _unpark(tx: Transaction, events: Sequence[Event[Any]], into: int | None) -> None:

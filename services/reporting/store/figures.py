@@ -7,6 +7,7 @@ import asyncpg
 
 from services.reporting.domain.rounds import View
 from services.reporting.domain.series import SAMPLED_AT
+from services.reporting.domain.work import DUE, Along
 from services.reporting.store.areas import within
 from shared.database import Transaction
 
@@ -67,19 +68,44 @@ async def sampled_before(tx: Transaction, view: View, width: int, slot: int) -> 
     return dict(map(tuple, rows))
 
 
+async def along_by_area(
+    tx: Transaction, view: View, width: int, over: int
+) -> dict[str, dict[str, Along]]:
+    """Sum what is counted along time by areas of one level; slots before `over` are past."""
+    rows = await tx.rows(
+        """
+        SELECT code, cell, coalesce(sum(n) FILTER (WHERE slot < $5), 0)::bigint AS past,
+            min(slot) FILTER (WHERE n > 0) AS first
+        FROM (
+            SELECT left(community, $3) AS code, cell, slot, sum(n)::bigint AS n FROM slot_counter
+            WHERE generation = $1 AND round = $2 AND community LIKE ANY ($4)
+            GROUP BY 1, 2, 3 HAVING sum(n) <> 0
+        ) AS slots GROUP BY code, cell
+        """,
+        view.generation, view.round.id, width, within(view.areas), over,
+    )  # fmt: skip
+    found: dict[str, dict[str, Along]] = {}
+    for code, cell, past, first in rows:
+        found.setdefault(code, {})[cell] = Along(past, first)
+    return found
+
+
 async def at_cut(
     tx: Transaction, generation: int, round_id: str, cut: Mapping[int, int]
 ) -> dict[str, dict[str, int]]:
     """Tell the counters at exactly a cut: what they are now, less what later positions did.
 
-    The series is among them, as cells `sampled_at.SLOT`.
+    What is told along time is among them, as cells `sampled_at.SLOT` and `due.KIND.SLOT`.
     """
     rows = await tx.rows(
         """
         SELECT community, cell, sum(n)::bigint FROM (
             SELECT community, cell, n FROM counter WHERE generation = $1 AND round = $2
             UNION ALL
-            SELECT community, $5 || slot, n FROM series WHERE generation = $1 AND round = $2
+            SELECT community, $5 || '.' || slot, n FROM series WHERE generation = $1 AND round = $2
+            UNION ALL
+            SELECT community, cell || '.' || slot, n FROM slot_counter
+            WHERE generation = $1 AND round = $2 AND starts_with(cell, $6)
             UNION ALL
             SELECT community.key, cell.key, -cell.value::bigint
             FROM unnest($3::smallint[], $4::bigint[]) AS cut (partition, pos)
@@ -88,7 +114,7 @@ async def at_cut(
                 jsonb_each(delta.moved) community, jsonb_each_text(community.value) cell
         ) AS figures GROUP BY 1, 2 HAVING sum(n) <> 0
         """,
-        generation, round_id, list(cut.keys()), list(cut.values()), SAMPLED_AT,
+        generation, round_id, list(cut.keys()), list(cut.values()), SAMPLED_AT, DUE,
     )  # fmt: skip
     return _nested(rows)
 

@@ -2,7 +2,13 @@
 
 from typing import Literal
 
-from services.reporting.domain.generations import CONSUMER, Generation, RebuildRunning
+from services.reporting.domain.generations import (
+    ALONG_TIME,
+    CONSUMER,
+    FOLD,
+    Generation,
+    RebuildRunning,
+)
 from services.reporting.store import parked
 from shared import positions
 from shared.contracts.dispatch import VISITS
@@ -12,7 +18,8 @@ from shared.database import Transaction
 TOPICS = (ROUNDS, ROLL, VISITS)
 
 FOLDED = (
-    "counter", "visit_counter", "series", "delta", "delta_floor", "area", "denominator", "round",
+    "counter", "visit_counter", "series", "slot_counter", "delta", "delta_floor", "area",
+    "denominator", "round",
 )  # fmt: skip
 """Tables that carry a generation."""
 
@@ -27,8 +34,10 @@ async def install(tx: Transaction) -> None:
     """Make the rows that are there from the start: positions, and the first generation."""
     await positions.install(tx, CONSUMER, TOPICS)
     await tx.do(
-        "INSERT INTO generation (state, started_at, swapped_at) SELECT 'current', now(), now()"
-        " WHERE NOT EXISTS (SELECT FROM generation WHERE state = 'current')"
+        "INSERT INTO generation (state, started_at, swapped_at, fold)"
+        " SELECT 'current', now(), now(), $1"
+        " WHERE NOT EXISTS (SELECT FROM generation WHERE state = 'current')",
+        FOLD,
     )
 
 
@@ -36,6 +45,12 @@ async def current(tx: Transaction) -> int:
     """Tell which generation is read, and fed by the live events."""
     found: int = await tx.value("SELECT id FROM generation WHERE state = 'current'")
     return found
+
+
+async def counts_along_time(tx: Transaction, generation: int) -> bool:
+    """Tell whether a generation counts what is due and who waits, from its first event on."""
+    fold: int = await tx.value("SELECT fold FROM generation WHERE id = $1", generation)
+    return fold >= ALONG_TIME
 
 
 async def fed(tx: Transaction, into: int | None) -> int:
@@ -63,9 +78,10 @@ async def begin(tx: Transaction) -> Generation:
 
     """
     row = await tx.row(
-        "INSERT INTO generation (state, started_at) VALUES ('building', now())"
+        "INSERT INTO generation (state, started_at, fold) VALUES ('building', now(), $1)"
         " ON CONFLICT (state) WHERE state IN ('building', 'current') DO NOTHING"
-        f" RETURNING {_COLUMNS}"
+        f" RETURNING {_COLUMNS}",
+        FOLD,
     )
     if row is None:
         raise RebuildRunning

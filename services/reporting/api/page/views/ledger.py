@@ -18,6 +18,7 @@ from services.reporting.domain.areas import AREA_WIDTH, name_of
 from services.reporting.domain.ledger import ACCOUNT, Difference, Proof, Sums
 from services.reporting.domain.rounds import View as Seen
 from services.reporting.domain.series import SAMPLED_AT
+from services.reporting.domain.work import DUE
 from services.reporting.flow import figures, ledger
 from services.reporting.wiring import Wiring
 from shared.database import Transaction
@@ -144,9 +145,12 @@ def _figure(say: Speech, cell: str) -> str:
     """Name a cell in the words of the page."""
     if cell == "account":
         return say("ledger.remainder")
-    if cell.startswith(SAMPLED_AT):
-        at = datetime.fromisoformat(cell.removeprefix(SAMPLED_AT))
-        return say("ledger.sampled_at", say.moment(at))
+    if cell.startswith((SAMPLED_AT, DUE)):
+        counted, _, at = cell.rpartition(".")
+        when = say.moment(datetime.fromisoformat(at))
+        if counted == SAMPLED_AT:
+            return say("ledger.sampled_at", when)
+        return say("ledger.due", say(f"hand.{counted.removeprefix(DUE)}"), when)
     family, _, member = cell.partition(".")
     if not member:
         return say(family)

@@ -107,6 +107,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "service.dispatch": ("调度处 dispatch", "dispatch"),
     "service.reporting": ("报表处 reporting", "reporting"),
     "ledger.sampled_at": ("{} 起五分钟内采样", "sampled in five minutes from {}"),
+    "ledger.due": ("{}, {} 起五分钟内到期", "{}, due in five minutes from {}"),
     "need.mobility": ("行动不便", "mobility"),
     "need.quarantine": ("居家隔离", "quarantine"),
     "need.elderly_alone": ("独居老人", "elderly, alone"),
