@@ -294,6 +294,27 @@ def import_results(
     )
 
 
+@importing_app.command("areas")
+def import_areas(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="a GeoJSON FeatureCollection")
+    ],
+    *,
+    registry: Registry = None,
+    code: Annotated[
+        str, typer.Option(metavar="PROPERTY", help="which says the statistics code of an area")
+    ] = "code",
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="PROPERTY", help="which says its name; default: the one registry has"),
+    ] = None,
+) -> None:
+    """Send areas with their borders; too fine ones are simplified, all together."""
+    from deploy.local import geojson
+
+    geojson.command(file, code=code, name=name, registry=_registry(registry), token=_given_token())
+
+
 @generate_app.command("residents")
 def generate_residents(
     *,

@@ -114,7 +114,17 @@ async def test_nobody_sees_more_than_their_token_allows(desk: Desk) -> None:
     assert (await desk.client.get("/", headers={"Cookie": "lastmetre=x.y.z"})).is_redirect
 
 
-@pytest.mark.parametrize("path", ["/", f"/office/{CHAOHE}", "/v1/stream?view=office&office=0"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        f"/office/{CHAOHE}",
+        "/map",
+        "/map/communities",
+        f"/map/{CHAOHE}",
+        "/v1/stream?view=office&office=0",
+    ],
+)
 @pytest.mark.parametrize("role", sorted(ROLES))
 async def test_every_role_at_every_page(desk: Desk, role: str, path: str) -> None:
     await desk.open_round(SIZES)

@@ -26,6 +26,9 @@ ACCESS: Access = {
 PAGES: Access = {
     ("GET", "/"): READERS,
     ("GET", "/office/{code}"): READERS,
+    ("GET", "/map"): READERS,
+    ("GET", "/map/communities"): READERS,
+    ("GET", "/map/{code}"): READERS,
     ("GET", "/ledger"): READERS,
     ("GET", "/v1/stream"): READERS,
     ("GET", "/sign-in"): PUBLIC,

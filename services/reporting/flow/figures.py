@@ -183,9 +183,12 @@ async def name(tx: Transaction, view: View, office: str) -> str:
     return name_of(office, await areas.names(tx, view, "office"))
 
 
-async def names(tx: Transaction, view: View) -> Mapping[str, str]:
-    """Name the offices and communities of the round that the caller may see."""
-    return await areas.names(tx, view, "office") | await areas.names(tx, view, "community")
+async def names(tx: Transaction, view: View, *levels: ByArea) -> Mapping[str, str]:
+    """Name the areas of these levels that the round covers and the caller may see, by code."""
+    named: dict[str, str] = {}
+    for by in levels:
+        named |= await areas.names(tx, view, by)
+    return named
 
 
 async def pace(tx: Transaction, view: View, *, rounds_before: int) -> Pace:

@@ -1,6 +1,6 @@
 """The views of the page, the stream of what changes in them, and our own files."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -21,10 +21,10 @@ from services.reporting.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.errors import Forbidden, NotFound
 
-NAVIGATION: tuple[Kind, ...] = ("district", "ledger")
+NAVIGATION: tuple[Kind, ...] = ("district", "map", "ledger")
 """Views that every page leads to; the others are found from these."""
 
-WITHIN: dict[Kind, Kind] = {"office": "district"}
+WITHIN: dict[Kind, Kind] = {"office": "district", "community_map": "map", "office_map": "map"}
 """Views that are found from another one."""
 
 
@@ -62,17 +62,8 @@ def router(wiring: Wiring, channels: Channels) -> APIRouter:
     routes = APIRouter(include_in_schema=False, route_class=Packed)
     views = Views(wiring)
 
-    @routes.get(PATHS["district"])
-    async def get_district(asking: AskingDep) -> Response:
-        return await _page(views, asking, asking.question("district"))
-
-    @routes.get(PATHS["office"])
-    async def get_office(asking: AskingDep, code: str) -> Response:
-        return await _page(views, asking, asking.question("office", code))
-
-    @routes.get(PATHS["ledger"])
-    async def get_ledger(asking: AskingDep) -> Response:
-        return await _page(views, asking, asking.question("ledger"))
+    for kind, path in PATHS.items():
+        routes.add_api_route(path, _viewer(views, kind), methods=["GET"])
 
     @routes.get("/v1/stream")
     async def get_stream(
@@ -114,6 +105,14 @@ def _navigation(caller: Caller, here: Kind) -> Iterator[dict[str, str]]:
         if _may_see(caller, kind):
             current = "page" if kind == here else "true" if kind == WITHIN.get(here) else ""
             yield {"kind": kind, "path": PATHS[kind], "current": current}
+
+
+def _viewer(views: Views, kind: Kind) -> Callable[..., Awaitable[Response]]:
+    async def get_view(asking: AskingDep) -> Response:
+        code = asking.request.path_params.get("code")
+        return await _page(views, asking, asking.question(kind, code))
+
+    return get_view
 
 
 async def _page(views: Views, asking: Asking, question: Question) -> Response:

@@ -61,9 +61,11 @@ const REACHED = "a, button, summary, [tabindex]";
 
 function place(name, html) {
   const holder = document.createElement("template");
-  holder.innerHTML = html;
   const before = document.getElementById(name);
-  const after = holder.content.firstElementChild;
+  // What is within a drawing is no element of its own outside of one.
+  const drawn = before.ownerSVGElement;
+  holder.innerHTML = drawn ? `<svg>${html}</svg>` : html;
+  const after = (drawn ? holder.content.firstElementChild : holder.content).firstElementChild;
   // Whoever has the table of the curve open keeps it open.
   if (before.querySelector("details")?.open) after.querySelector("details").open = true;
   const focused = [...before.querySelectorAll(REACHED)].indexOf(document.activeElement);

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.reporting.api.page.rendering import Rendition
 from services.reporting.api.page.views.district import District
 from services.reporting.api.page.views.ledger import Ledger
+from services.reporting.api.page.views.map import CommunityMap, Map
 from services.reporting.api.page.views.office import Office
 from services.reporting.api.page.views.question import Kind, Question
 from services.reporting.api.page.views.view import View
@@ -13,6 +14,9 @@ from services.reporting.wiring import Wiring
 VIEWS: Mapping[Kind, type[View]] = {
     "district": District,
     "office": Office,
+    "map": Map,
+    "community_map": CommunityMap,
+    "office_map": CommunityMap,
     "ledger": Ledger,
 }
 

@@ -78,7 +78,7 @@ class Ledger(View):
         if proof is None:
             never = part("ledger.verdict", say, None, [say("why.never")])
             return "", {"heading": heading, "verdict": never}
-        names = await figures.names(tx, view)
+        names = await figures.names(tx, view, "office", "community")
         as_of = proof.as_of.isoformat() if proof.as_of else ""
         return as_of, {"heading": heading, **_parts(say, proof, view.areas, names)}
 

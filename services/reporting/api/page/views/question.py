@@ -7,11 +7,14 @@ from typing import Literal
 from services.reporting.api.page.words import SPEECH, Language, Speech
 from shared.errors import NotFound
 
-Kind = Literal["district", "office", "ledger"]
+Kind = Literal["district", "office", "map", "community_map", "office_map", "ledger"]
 
 PATHS: Mapping[Kind, str] = {
     "district": "/",
     "office": "/office/{code}",
+    "map": "/map",
+    "community_map": "/map/communities",
+    "office_map": "/map/{code}",
     "ledger": "/ledger",
 }
 """Where each view is; who may open it, may follow it too."""

@@ -10,6 +10,7 @@ from babel.dates import format_datetime
 from babel.numbers import format_decimal, format_percent
 
 from services.reporting.api.page.words import account, common, ledger
+from services.reporting.api.page.words import map as map_
 
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -23,7 +24,12 @@ NOTHING = "-"
 KEPT = 4096
 """Figures that each language remembers how to write: most stay as they are for a while."""
 
-_WORDS: Mapping[str, tuple[str, str]] = {**common.WORDS, **account.WORDS, **ledger.WORDS}
+_WORDS: Mapping[str, tuple[str, str]] = {
+    **common.WORDS,
+    **account.WORDS,
+    **map_.WORDS,
+    **ledger.WORDS,
+}
 """Each word once, Chinese and English side by side; those of one view in a module of its own."""
 
 
@@ -57,6 +63,12 @@ class Speech:
     def clock(self, at: datetime) -> str:
         """Write a time of day, in China."""
         return str(format_datetime(at, "HH:mm:ss", tzinfo=ZONE, locale=self._locale))
+
+    def left(self, part: int | None, whole: int | None) -> str:
+        """Write what share is left, never rounded down to nothing: one of a million is somebody."""
+        if part is None or not whole:
+            return NOTHING
+        return self._percent(-(-10_000 * part // whole) / 10_000)
 
     def moment(self, at: datetime | None) -> str:
         """Write a day and time of day, in China."""

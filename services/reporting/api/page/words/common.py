@@ -7,6 +7,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "motto": ("不留死角、不落一人", "no blind corner, nobody left out"),
     "views": ("页面", "Views"),
     "view.district": ("全区", "District"),
+    "view.map": ("地图", "Map"),
     "view.ledger": ("对账", "Ledger"),
     "roll": ("应检", "Roll"),
     "sampled": ("已采样", "Sampled"),
