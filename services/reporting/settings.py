@@ -31,3 +31,13 @@ class Settings(ServiceSettings):
     milestone_coverage: float = Field(
         0.95, gt=0, le=1, description="coverage of an office that webhooks are told of"
     )
+    public: bool = Field(
+        default=False,
+        description="whether `GET /public` shows everybody the figures of offices (R20)",
+    )
+    public_least: int = Field(
+        10, ge=2, description="how many people a figure must be of to be shown to everybody (R20)"
+    )
+    public_minutes: float = Field(
+        15, gt=0, description="how often everybody is told new figures, in minutes"
+    )

@@ -187,6 +187,15 @@ throughput = sa.Table(
     comment="What was counted in the five seconds that begin here, by all workers; of an hour",
 )
 
+release = sa.Table(
+    "release",
+    metadata,
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("release", pg.JSONB, nullable=False),
+    comment="What everybody was told last of each round, without what is not shown",
+)
+
 sign_in = sa.Table(
     "sign_in",
     metadata,

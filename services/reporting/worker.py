@@ -16,6 +16,7 @@ from services.reporting.flow import (
     figures,
     ledger,
     producers,
+    publishing,
     rebuild,
     snapshots,
     webhooks,
@@ -58,6 +59,7 @@ HANDLERS: Folds = {
 MILESTONE_SECONDS = 0.3
 """Oftener than the producers are asked: between two answers there is a moment of being level."""
 DELIVERY_SECONDS = 1.0
+PUBLISH_SECONDS = 5.0
 REBUILD_SECONDS = 1.0
 LATE_SECONDS = 30.0
 TRIM_SECONDS = 60.0
@@ -125,6 +127,10 @@ def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
     async def deliver() -> None:
         await webhooks.deliver(database, strangers)
 
+    async def publish() -> None:
+        every = timedelta(minutes=settings.public_minutes)
+        await publishing.publish(database, datetime.now(UTC), every, settings.public_least)
+
     async def build() -> None:
         await rebuild.build(database, wiring.builder)
 
@@ -132,7 +138,9 @@ def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
         await database.transact(deltas.trim, datetime.now(UTC) - account.KEEP)
         await database.transact(generations.drop_retired)
 
+    published = [Chore(PUBLISH_SECONDS, publish, LOOKING)] if settings.public else []
     return [
+        *published,
         Chore(settings.watch_seconds, look),
         Chore(settings.ledger_seconds, recount, RECOUNTING),
         Chore(settings.ledger_seconds, survey, LOOKING),

@@ -1,8 +1,10 @@
 """reporting on a real PostgreSQL, with the other services' HTTP in memory."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -101,12 +103,22 @@ def world() -> World:
 
 @pytest.fixture
 async def desk(world: World, database_url: DatabaseUrl, issuer: Issuer) -> AsyncIterator[Desk]:
+    async with opened(world, database_url, issuer) as desk:
+        yield desk
+
+
+@asynccontextmanager
+async def opened(
+    world: World, database_url: DatabaseUrl, issuer: Issuer, **given: Any
+) -> AsyncIterator[Desk]:
+    """Open reporting, with some settings of one's own."""
     settings = Settings(
         jwks=str(issuer.jwks),
         service_token_file=None,
         kafka_bootstrap="",
         database_url=database_url("reporting"),
         waiting_seconds=60,
+        **given,
     )
     app = create_app(
         settings,

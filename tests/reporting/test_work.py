@@ -1,5 +1,6 @@
 """What is to be done: visits by state, who waits for a team, and what is past due."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ from shared.contracts.registry import (
 from shared.contracts.vocabulary import HandKind, Need, VisitStatus
 from tests.reporting.conftest import CHAOHE, FIRST, QIANCHENG, SECOND, THIRD, Desk
 from tests.reporting.producers import change
+from tests.reporting.test_page import look, sign_in
 
 NINE = datetime(2022, 1, 1, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -230,3 +232,34 @@ async def test_a_registry_of_an_older_version_leaves_the_ledger_as_it_was(desk: 
     desk.world.testify(round_id, [(FIRST, standing)], referral=1)
     del desk.world.registry.totals[round_id]["due"]
     assert (await desk.get("/v1/ledger")).json()["balanced"] is True
+
+
+# --- on the page ---
+
+
+async def test_the_page_says_what_is_to_be_done(desk: Desk) -> None:
+    round_id = await desk.open_round({FIRST: 5, THIRD: 5})
+    await tick(desk, round_id, NINE + 2 * HOUR)
+    await hold(desk, round_id, FIRST, held("referral", NINE), held("escalation", NINE + 9 * HOUR))
+    await move(desk, round_id, FIRST, [("planned", NINE)], ("mobility", "dialysis"))
+    await move(desk, round_id, THIRD, [("planned", NINE), ("assigned", None)])
+    await sign_in(desk, "district")
+    work = section(await look(desk, f"/office/{QIANCHENG}?lang=en"))
+    for said in (
+        "planned 1", "assigned 0", "1 · the longest since 1 Jan 17:00", "mobility 1", "dialysis 1",
+        "referral 1 1 1 Jan 17:00", "escalation 1 0 2 Jan 02:00", "session 0 0 -",
+    ):  # fmt: skip
+        assert said in work, said
+    assert "assigned 1" in section(await look(desk, "/?lang=en"))
+    async with desk.database.begin() as tx:
+        await tx.do("UPDATE generation SET fold = 1")
+    # Another generation is another edition; here only its mark was changed.
+    assert "have to be rebuilt" in section(
+        await look(desk, f"/office/{QIANCHENG}?lang=en&round={round_id}")
+    )
+
+
+def section(page: str) -> str:
+    """Read the part as words, one space apart."""
+    work = page[page.index('<section id="work"') :]
+    return " ".join(re.sub(r"<[^>]*>", " ", work[: work.index("</section>")]).split())

@@ -31,6 +31,7 @@ PAGES: Access = {
     ("GET", "/map/{code}"): READERS,
     ("GET", "/ledger"): READERS,
     ("GET", "/v1/stream"): READERS,
+    ("GET", "/public"): PUBLIC,
     ("GET", "/sign-in"): PUBLIC,
     ("POST", "/sign-in"): PUBLIC,
     ("POST", "/sign-out"): PUBLIC,

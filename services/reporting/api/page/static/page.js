@@ -128,3 +128,15 @@ if (view) {
   age();
   live();
 }
+
+// --- what everybody sees is made anew by the clock: it is enough to ask now and then ---
+
+const ASK_EVERY = 60_000;
+
+const published = document.getElementById("published");
+if (published) {
+  setInterval(async () => {
+    const answer = await fetch(location.href, { cache: "no-cache" }).catch(() => null);
+    if (answer?.ok && answer.headers.get("ETag") !== published.dataset.tag) location.reload();
+  }, ASK_EVERY);
+}

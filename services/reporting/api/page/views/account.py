@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import ClassVar, NamedTuple
@@ -71,14 +71,17 @@ class Account(FiguresView):
         return _slot()
 
     async def parts(self, tx: Transaction, edition: Edition, question: Question) -> Parts:
-        """Render heading, headline, rows, total, curve and kinds."""
+        """Render heading, headline, rows, total, what is to be done, curve and kinds."""
         office = question.office
         place = None if office is None else await figures.name(tx, edition.view, office)
         table = await figures.coverage(tx, edition.view, self.by)
+        now = edition.view.round.time(datetime.now(UTC))
+        _, work = await figures.work(tx, edition.view, "district", now)
         pace = await self._pace(tx, edition)
         return {
             "heading": heading(edition, question, place),
             **_parts(table, edition, pace, question),
+            "work": part("work.work", question.say, work),
         }
 
     async def _pace(self, tx: Transaction, edition: Edition) -> Pace:

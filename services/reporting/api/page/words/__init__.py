@@ -9,7 +9,7 @@ from babel import Locale
 from babel.dates import format_datetime
 from babel.numbers import format_decimal, format_percent
 
-from services.reporting.api.page.words import account, common, ledger
+from services.reporting.api.page.words import account, common, ledger, public, work
 from services.reporting.api.page.words import map as map_
 
 Language = Literal["zh", "en"]
@@ -29,6 +29,8 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     **account.WORDS,
     **map_.WORDS,
     **ledger.WORDS,
+    **public.WORDS,
+    **work.WORDS,
 }
 """Each word once, Chinese and English side by side; those of one view in a module of its own."""
 

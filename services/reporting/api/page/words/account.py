@@ -27,7 +27,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "curve.round": ("第{}轮", "round {}"),
     "curve.table": ("以表格查看", "as a table"),
     "curve.hour": ("小时", "Hour"),
-    "by_hand": ("跟进方式", "In hand, by kind"),
     "by_reason": ("免检原因", "Excluded, by reason"),
     "people": ("人数", "People"),
     "hand.visit": ("上门任务", "home visit"),
