@@ -78,8 +78,12 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
 
     It makes models of its own for the problems of each operation: they are all one `Problem`. It
     knows no NDJSON: lists are sent as JSON, and a stream of lines is read as text. Files for
-    spreadsheets are left out: its functions give objects.
+    spreadsheets are left out: its functions give objects. Longitude and latitude are a list of
+    numbers: of lists that end after so many it has not heard.
     """
+    for schema in _schemas(document):
+        if schema.get("items") is False:
+            schema["items"] = {"type": schema.pop("prefixItems")[0]["type"]}
     for operation in _operations(document):
         taken = operation.get("parameters", [])
         operation["parameters"] = [each for each in taken if each["name"] != "format"]
@@ -95,6 +99,16 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
             elif content.pop(_NDJSON, None) is not None:
                 content["text/plain"] = {"schema": {"type": "string"}}
     return document
+
+
+def _schemas(part: object) -> Iterator[dict[str, Any]]:
+    """Walk everything that may be a schema."""
+    if isinstance(part, dict):
+        yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _schemas(each)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ async def main() -> None:
             office = (await town.dashboard.get("/v1/coverage?by=office"))["rows"][0]["code"]
             await take(town, "district", "/")
             await take(town, "office", f"/office/{office}", locale="zh-CN", dark=True)
+            await take(town, "map", "/map/communities")
             await take(town, "wall", "/?wall=1", locale="zh-CN", width=1920)
             await take(town, "phone", "/", locale="zh-CN", width=390)
 

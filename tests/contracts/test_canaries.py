@@ -112,7 +112,9 @@ def bodies(
     yield "", canary
     if schema.get("type") == "array":
         rows = value or [None]
-        for place, odd in bodies(service, rows[0], schema["items"], canary):
+        # Of a list in which every place is something else, the first.
+        item = schema.get("prefixItems", [schema["items"]])[0]
+        for place, odd in bodies(service, rows[0], item, canary):
             yield f"[0]{place}", [odd, *rows[1:]]
     elif "properties" in schema:
         value = value if isinstance(value, dict) else {}
