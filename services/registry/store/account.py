@@ -71,7 +71,7 @@ placed AS (
         END AS class
     FROM placed OFFSET 0
 ), standing AS (
-    SELECT resident, has_row, class, needs, alive, lived_in,
+    SELECT resident, class, needs, alive, lived_in,
         CASE
             WHEN class = 'sampled' THEN sampled_in
             WHEN class <> 'visitor' THEN lived_in
@@ -97,8 +97,7 @@ _HOME = """
          ELSE coalesce(frozen.alive, r.alive) END AS alive,
     s.id AS sample_id, s.sampled_at, s.channel, s.site, p.outcome AS result, e.reason,
     h.kind AS hand_kind, h.due AS hand_due,
-    h.revision AS hand_revision, h.incarnation AS hand_incarnation,
-    frozen.resident IS NOT NULL AS has_row
+    h.revision AS hand_revision, h.incarnation AS hand_incarnation
 """
 
 # The facts of a few people: one index look-up each.
@@ -107,7 +106,8 @@ person AS (
     SELECT {_HOME}
     FROM (SELECT unnest($4::uuid[]) AS id ORDER BY id) AS wanted
     JOIN resident AS r ON r.id = wanted.id
-    LEFT JOIN roll_state AS frozen ON frozen.round = $1 AND frozen.resident = r.id
+    LEFT JOIN roll_state AS frozen
+        ON $3::timestamptz IS NOT NULL AND frozen.round = $1 AND frozen.resident = r.id
     LEFT JOIN LATERAL (
         SELECT id, sampled_at, channel, site FROM sample
         WHERE round = $1 AND resident = r.id AND voided_by IS NULL
@@ -156,27 +156,23 @@ _WRITTEN = (
 )  # fmt: skip
 _COLUMNS = ", ".join(_WRITTEN)
 
-# The row lock of a resident keeps others from giving them a row meanwhile: no need of ON CONFLICT,
-# which looks twice and writes three times.
+# The row lock of a resident keeps others from giving them a row meanwhile, so it is one join. That
+# is an outer one, for the sake of those without a row, and leaves the planner no choice: for an
+# UPDATE of those with one it read the whole round once per batch, if the round was young when it
+# was asked first.
 _SETTLE = f"""
-WITH {_FEW}, {_STANDING}, entered AS (
-    INSERT INTO roll_state AS st (round, resident, rev, {_COLUMNS})
-    SELECT $1, resident, 1, {_COLUMNS} FROM standing
-    -- Who never was in the account and is not in it now needs no row.
-    WHERE NOT has_row AND class <> 'off'
-    RETURNING resident, rev, {_COLUMNS}
-), moved AS (
-    UPDATE roll_state AS st SET rev = st.rev + 1, {", ".join(f"{c} = now.{c}" for c in _WRITTEN)}
-    FROM standing AS now
-    WHERE st.round = $1 AND st.resident = now.resident AND now.has_row
-        AND ({", ".join(f"st.{c}" for c in _WRITTEN)})
-            IS DISTINCT FROM ({", ".join(f"now.{c}" for c in _WRITTEN)})
-    RETURNING WITH (OLD AS was, NEW AS became) became.resident, became.rev,
-        {", ".join(f"became.{c}" for c in _WRITTEN)},
-        {", ".join(f"was.{c} AS was_{c}" for c in _WRITTEN)}
-)
-SELECT * FROM moved
-UNION ALL SELECT entered.*, {", ".join("NULL" for _ in _WRITTEN)} FROM entered
+WITH {_FEW}, {_STANDING}
+MERGE INTO roll_state AS st USING standing AS now ON st.round = $1 AND st.resident = now.resident
+WHEN MATCHED AND ({", ".join(f"st.{c}" for c in _WRITTEN)})
+        IS DISTINCT FROM ({", ".join(f"now.{c}" for c in _WRITTEN)})
+    THEN UPDATE SET rev = st.rev + 1, {", ".join(f"{c} = now.{c}" for c in _WRITTEN)}
+-- Who never was in the account and is not in it now needs no row.
+WHEN NOT MATCHED AND now.class <> 'off'
+    THEN INSERT (round, resident, rev, {_COLUMNS})
+    VALUES ($1, now.resident, 1, {", ".join(f"now.{c}" for c in _WRITTEN)})
+RETURNING WITH (OLD AS was, NEW AS became) became.resident, became.rev,
+    {", ".join(f"became.{c}" for c in _WRITTEN)},
+    {", ".join(f"was.{c} AS was_{c}" for c in _WRITTEN)}
 """
 
 
