@@ -33,7 +33,7 @@ class WaitingAnswer(Answer):
     """Of their residents, who may have several needs: these overlap. Null: not counted yet."""
 
 
-class HandsAnswer(Answer):
+class DueAnswer(Answer):
     """People in one kind of hand. Null: not counted yet, until the figures are built anew."""
 
     people: int
@@ -53,7 +53,7 @@ class WorkRow(Answer):
     outcomes: dict[VisitOutcome, int]
     """What happened at doors (R16); outcomes that did not happen are left out."""
     waiting: WaitingAnswer
-    hands: dict[HandKind, HandsAnswer]
+    hands: dict[HandKind, DueAnswer]
     """They sum to `in_hand` of coverage."""
 
 
