@@ -205,6 +205,20 @@ class Heads(msgspec.Struct, frozen=True):
     heads: list[Head]
 
 
+class Unpublished(msgspec.Struct, frozen=True):
+    """What of one topic is not on Kafka yet: how many records, and how old the oldest is."""
+
+    topic: str
+    unpublished: int
+    oldest_seconds: float
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What the relay of one producer has still to publish, by topic."""
+
+    topics: list[Unpublished]
+
+
 class PulledRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A record as the pull carries it. `data` is base64, so that a damaged one still travels."""
 
@@ -241,6 +255,24 @@ async def heads(tx: Transaction) -> list[Head]:
         " FROM outbox_head ORDER BY topic, partition"
     )
     return [Head(*row) for row in rows]
+
+
+async def unpublished(tx: Transaction) -> list[Unpublished]:
+    """Tell what is not on Kafka yet; the broker's absence is when it matters most."""
+    rows = await tx.rows(
+        """
+        SELECT topic, sum(h.pos - p.pos)::bigint, greatest(0, coalesce(
+            extract(epoch FROM clock_timestamp() - min(next.recorded_at)), 0))::float8
+        FROM outbox_head h JOIN outbox_published p USING (topic, partition)
+        LEFT JOIN LATERAL (
+            SELECT o.recorded_at FROM outbox o
+            WHERE o.topic = p.topic AND o.partition = p.partition AND o.pos = p.pos + 1
+                AND h.pos > p.pos
+        ) AS next ON true
+        GROUP BY topic ORDER BY topic
+        """
+    )
+    return [Unpublished(*row) for row in rows]
 
 
 async def read_after(
@@ -294,10 +326,11 @@ class ReportedPosition(Given, frozen=True):
 
 ROUTES = {
     ("GET", "/v1/outbox/heads"): {"system", "admin"},
+    ("GET", "/v1/outbox/unpublished"): {"supervisor", "district", "system", "admin"},
     ("GET", "/v1/outbox/{topic}/{partition}"): {"system", "admin"},
     ("PUT", "/v1/outbox/consumers/{name}"): {"system"},
 }
-"""Who may pull: merge this into a producing service's access table."""
+"""Who may pull, and see how far the relay is: merge it into a producing service's access table."""
 
 
 def examples(topic: str, type_name: str, data: bytes) -> Examples:
@@ -324,6 +357,9 @@ def examples(topic: str, type_name: str, data: bytes) -> Examples:
             reply={"heads": [{"topic": topic, "partition": 9, **event}]},
             gives={"topic": "/heads/0/topic", "partition": "/heads/0/partition"},
         ),
+        ("GET", "/v1/outbox/unpublished"): Example(
+            reply={"topics": [{"topic": topic, "unpublished": 3, "oldest_seconds": 0.021}]},
+        ),
         ("GET", "/v1/outbox/{topic}/{partition}"): Example(
             path={"topic": topic, "partition": 9},
             query={"after": 0, "bytes": 4_000_000},
@@ -345,6 +381,12 @@ def router(database: Database, topics: Sequence[str]) -> APIRouter:
         """Last position of every partition this service announces on."""
         async with database.begin(readonly=True) as tx:
             return _json(Heads(await heads(tx)))
+
+    @routes.get("/v1/outbox/unpublished", responses=openapi_reply(Backlog))
+    async def get_unpublished() -> Response:
+        """What is announced and not on Kafka yet, by topic. Consumers can pull it all the same."""
+        async with database.begin(readonly=True) as tx:
+            return _json(Backlog(await unpublished(tx)))
 
     @routes.get("/v1/outbox/{topic}/{partition}", responses=openapi_reply(Pulled))
     async def get_records(

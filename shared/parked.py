@@ -396,6 +396,21 @@ async def redrive(tx: Transaction, consumer: Consumer, parked_id: int, caller: C
     return await _decide(tx, consumer, parked_id, "redriven", caller)
 
 
+async def redrive_one(
+    database: Database, consumer: Consumer, parked_id: int, caller: Caller
+) -> Parked:
+    """Re-drive one parked event, in a transaction of its own.
+
+    Raises:
+        Conflict: it still cannot be applied, or was decided already.
+
+    """
+    try:
+        return await database.transact(redrive, consumer, parked_id, caller)
+    except AlreadyWritten as why:
+        raise Conflict(f"the event still cannot be applied: {why}") from why
+
+
 async def redrive_all(
     database: Database, consumer: Consumer, asked: RedriveIn, caller: Caller
 ) -> Redriven:
@@ -410,8 +425,8 @@ async def redrive_all(
     done, left = [], []
     for (parked_id,) in rows:
         try:
-            await database.transact(redrive, consumer, parked_id, caller)
-        except (AlreadyWritten, Conflict):
+            await redrive_one(database, consumer, parked_id, caller)
+        except Conflict:
             left.append(parked_id)
         else:
             done.append(parked_id)
@@ -567,10 +582,7 @@ def router(database: Database, consumer: Consumer, service: str) -> APIRouter:
     @routes.post("/v1/parked/{parked_id}:redrive", responses=openapi_reply(Parked))
     async def post_redrive(parked_id: ParkedId, caller: CallerDep) -> Response:
         """Apply an event now that what was wrong is mended, its data or the software."""
-        try:
-            return _json(await database.transact(redrive, consumer, parked_id, caller))
-        except AlreadyWritten as why:
-            raise Conflict(f"the event still cannot be applied: {why}") from why
+        return _json(await redrive_one(database, consumer, parked_id, caller))
 
     @routes.post(
         "/v1/parked/{parked_id}:discard",

@@ -153,24 +153,12 @@ class Relay:
         """Measure what is not on Kafka yet; the broker's absence is when it matters most."""
         try:
             async with self._database.begin(readonly=True) as tx:
-                rows = await tx.rows(
-                    """
-                    SELECT topic, sum(h.pos - p.pos), greatest(0, coalesce(
-                        extract(epoch FROM clock_timestamp() - min(next.recorded_at)), 0))
-                    FROM outbox_head h JOIN outbox_published p USING (topic, partition)
-                    LEFT JOIN LATERAL (
-                        SELECT o.recorded_at FROM outbox o
-                        WHERE o.topic = p.topic AND o.partition = p.partition AND o.pos = p.pos + 1
-                            AND h.pos > p.pos
-                    ) AS next ON true
-                    GROUP BY topic
-                    """
-                )
+                topics = await outbox.unpublished(tx)
         except TransientError:
             return  # readiness says why
-        for topic, unpublished, age in rows:
-            OUTBOX_UNPUBLISHED.labels(self._service, topic).set(unpublished)
-            OUTBOX_OLDEST.labels(self._service, topic).set(age)
+        for each in topics:
+            OUTBOX_UNPUBLISHED.labels(self._service, each.topic).set(each.unpublished)
+            OUTBOX_OLDEST.labels(self._service, each.topic).set(each.oldest_seconds)
 
 
 async def _checkpoint(tx: Transaction, last: Sequence[Record]) -> None:

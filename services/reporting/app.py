@@ -7,9 +7,9 @@ import httpx
 from fastapi import FastAPI
 
 from services.reporting.api import coverage, ledger, rebuild, webhooks, work
-from services.reporting.api.access import ACCESS, PAGES
+from services.reporting.api.access import ACCESS, LETTERS, PAGES
 from services.reporting.api.examples import EXAMPLES
-from services.reporting.api.page import public, signing
+from services.reporting.api.page import letters, public, signing
 from services.reporting.api.page import routes as page
 from services.reporting.api.page.live import Channels
 from services.reporting.api.page.serving import pages
@@ -62,6 +62,7 @@ def create_app(
             parked.router(wiring.database, wiring.consumer, settings.service),
             audit.router(wiring.database),
             page.router(wiring, channels),
+            letters.router(wiring),
             public.router(wiring),
             signing.router(wiring, verifier),
         ],
@@ -71,7 +72,7 @@ def create_app(
         verifier=verifier,
         lifespan=lifespan,
         ops=ops,
-        pages=pages(*PATHS.values(), public.PUBLIC_PATH),
+        pages=pages(*PATHS.values(), *LETTERS, public.PUBLIC_PATH),
     )
     app.state.wiring = wiring
     ops.checks["database"] = wiring.database.ping

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -13,6 +13,7 @@ import structlog
 
 from services.reporting.domain.evidence import Evidence, Head, OpenHands, Recount
 from services.reporting.domain.freshness import Applied
+from services.reporting.domain.operations import At, Place
 from services.reporting.domain.series import SAMPLED_AT
 from services.reporting.domain.webhooks import Attempt
 from services.reporting.domain.work import DUE
@@ -20,9 +21,20 @@ from shared.clients import TIMEOUT
 from shared.contracts.dispatch import HANDS
 from shared.contracts.registry import ROLL
 from shared.contracts.vocabulary import RoundState
-from shared.errors import TransientError, Unavailable
-from shared.outbox import ConsumerPosition, Heads
+from shared.errors import (
+    BadBody,
+    BadInput,
+    Conflict,
+    Forbidden,
+    NotFound,
+    ProblemError,
+    TransientError,
+    Unauthorised,
+    Unavailable,
+)
+from shared.outbox import Backlog, ConsumerPosition, Heads, Pulled, Unpublished
 from shared.outbox import Head as ProducerHead
+from shared.parked import DiscardIn, MendIn, Parked, ParkedList, ParkedWhole, Tried, TryIn
 
 T = TypeVar("T")
 
@@ -125,6 +137,10 @@ class Peers:
         totals = await _get(self.dispatch, "/v1/hands/totals", _HandsTotals, {"round": round_id})
         return OpenHands({each.partition: each.pos for each in totals.heads}, totals.hands)
 
+    def named(self) -> Mapping[str, httpx.AsyncClient]:
+        """Both, by name."""
+        return {"registry": self.registry, "dispatch": self.dispatch}
+
     async def hands_applied(self) -> Sequence[Applied]:
         """How far registry has taken in what dispatch announced of hands."""
         status = await _get(self.registry, "/v1/status", _Status)
@@ -166,6 +182,102 @@ async def parked(client: httpx.AsyncClient) -> int:
     return sum((await _get(client, "/v1/status", _Status)).parked.values())
 
 
+async def head_places(client: httpx.AsyncClient) -> Mapping[Place, At]:
+    """Heads of everything a producer announces on, by place."""
+    told = (await _get(client, "/v1/outbox/heads", Heads)).heads
+    return {(head.topic, head.partition): At(head.pos, head.recorded_at) for head in told}
+
+
+async def consumed(client: httpx.AsyncClient) -> tuple[Mapping[Place, At], Mapping[str, int]]:
+    """How far a service has applied what it follows, and how much of each topic it set aside."""
+    status = await _get(client, "/v1/status", _Status)
+    applied = {
+        (each.topic, each.partition): At(each.applied, each.recorded_at)
+        for each in status.positions
+    }
+    return applied, status.parked
+
+
+async def backlog(client: httpx.AsyncClient) -> Sequence[Unpublished]:
+    """What a producer has announced that is not on Kafka yet."""
+    return (await _get(client, "/v1/outbox/unpublished", Backlog)).topics
+
+
+async def announced_at(client: httpx.AsyncClient, place: Place, after: int) -> datetime | None:
+    """Tell when the first event after a position was announced."""
+    topic, partition = place
+    params = {"after": str(after), "bytes": "1"}
+    page = await _get(client, f"/v1/outbox/{topic}/{partition}", Pulled, params)
+    return page.records[0].recorded_at if page.records else None
+
+
+async def parked_events(client: httpx.AsyncClient, limit: int) -> Sequence[Parked]:
+    """List what a service set aside and nobody decided on."""
+    params = {"state": "parked", "limit": str(limit)}
+    return (await _get(client, "/v1/parked", ParkedList, params)).items
+
+
+_REFUSALS: Mapping[int, type[ProblemError]] = {
+    each.status: each for each in (BadBody, Unauthorised, Forbidden, NotFound, Conflict, BadInput)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TheirLetters:
+    """Dead letters of another service, in the name of who looks: their token, so their rights.
+
+    Each raises what the service refuses, and why, and TransientError when it does not answer.
+    """
+
+    client: httpx.AsyncClient
+    token: str
+
+    async def show(self, parked_id: int) -> ParkedWhole:
+        """Show one event, whole."""
+        return await self._call("GET", f"/v1/parked/{parked_id}", ParkedWhole)
+
+    async def mend(self, parked_id: int, asked: MendIn) -> Parked:
+        """Give it other data."""
+        return await self._call("POST", f"/v1/parked/{parked_id}:mend", Parked, asked)
+
+    async def attempt(self, parked_id: int) -> Tried:
+        """Say what re-driving it would do."""
+        return await self._call("POST", f"/v1/parked/{parked_id}:try", Tried, TryIn())
+
+    async def redrive(self, parked_id: int) -> Parked:
+        """Apply it now."""
+        return await self._call("POST", f"/v1/parked/{parked_id}:redrive", Parked)
+
+    async def discard(self, parked_id: int, asked: DiscardIn) -> Parked:
+        """Give it up."""
+        return await self._call("POST", f"/v1/parked/{parked_id}:discard", Parked, asked)
+
+    async def _call(
+        self, method: str, path: str, shape: type[T], body: msgspec.Struct | None = None
+    ) -> T:
+        answer = await self.client.request(
+            method,
+            path,
+            content=msgspec.json.encode(body) if body is not None else b"",
+            headers={"authorization": f"Bearer {self.token}", "content-type": "application/json"},
+            auth=None,
+        )
+        if answer.is_error:
+            raise _refusal(answer)
+        return _read(answer, shape)
+
+
+def _refusal(answer: httpx.Response) -> ProblemError:
+    try:
+        problem = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        problem = {}
+    refused = _REFUSALS.get(answer.status_code, ProblemError)
+    errors = problem.get("errors")
+    detail = str(problem.get("detail", ""))
+    return refused(detail, errors=errors) if errors else refused(detail)
+
+
 async def _get(
     client: httpx.AsyncClient,
     path: str,
@@ -176,9 +288,14 @@ async def _get(
     answer = await client.get(path, params=params, timeout=timeout)
     if answer.is_error:
         raise Unavailable(f"{path} was answered {answer.status_code}")
+    return _read(answer, shape)
+
+
+def _read(answer: httpx.Response, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content, type=shape)
     except msgspec.MsgspecError as error:
+        path = answer.request.url.path
         raise Unavailable(f"{path} was answered in a shape we do not know") from error
 
 

@@ -5,16 +5,19 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx
 import structlog
 
 from services.reporting import metrics
 from services.reporting.clients import receivers
+from services.reporting.domain.throughput import SLOT
 from services.reporting.flow import (
     account,
     figures,
     ledger,
+    operations,
     producers,
     publishing,
     rebuild,
@@ -23,7 +26,7 @@ from services.reporting.flow import (
 )
 from services.reporting.flow.milestones import Lookout
 from services.reporting.settings import Settings
-from services.reporting.store import deltas, generations
+from services.reporting.store import deltas, generations, throughput
 from services.reporting.wiring import Folds, Wiring, connect
 from shared.consumer import wait_for
 from shared.contracts.dispatch import VisitsChanged, VisitsCounted, VisitsSnapshotBegun
@@ -81,6 +84,12 @@ class Chore:
     share: float = 1.0
     """The most of the time that it may take."""
 
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        do = self.do.func if isinstance(self.do, partial) else self.do
+        return getattr(do, "__name__", "")
+
     def rest(self, took: float) -> float:
         """Tell how long it rests."""
         return max(self.seconds, took / self.share - took)
@@ -106,9 +115,6 @@ def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
     watch = ledger.Watch(database, wiring.peers)
     lookout = Lookout(database, settings.milestone_coverage)
 
-    async def look() -> None:
-        await producers.look(database, wiring.peers)
-
     def sealed_after() -> datetime:
         return datetime.now(UTC) - timedelta(seconds=settings.sealed_gauge_seconds)
 
@@ -124,31 +130,27 @@ def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
         async with database.snapshot() as tx:
             metrics.CAMPAIGN.overdue = await figures.overdue(tx, patience, sealed_after())
 
-    async def deliver() -> None:
-        await webhooks.deliver(database, strangers)
-
     async def publish() -> None:
         every = timedelta(minutes=settings.public_minutes)
         await publishing.publish(database, datetime.now(UTC), every, settings.public_least)
 
-    async def build() -> None:
-        await rebuild.build(database, wiring.builder)
-
     async def tidy() -> None:
         await database.transact(deltas.trim, datetime.now(UTC) - account.KEEP)
         await database.transact(generations.drop_retired)
+        await database.transact(throughput.trim, datetime.now(UTC) - operations.DRAWN)
 
     published = [Chore(PUBLISH_SECONDS, publish, LOOKING)] if settings.public else []
     return [
         *published,
-        Chore(settings.watch_seconds, look),
+        Chore(settings.watch_seconds, partial(producers.look, database, wiring.peers)),
         Chore(settings.ledger_seconds, recount, RECOUNTING),
         Chore(settings.ledger_seconds, survey, LOOKING),
         Chore(LATE_SECONDS, look_for_late, LOOKING),
         Chore(MILESTONE_SECONDS, lookout.look, LOOKING),
-        Chore(DELIVERY_SECONDS, deliver),
-        Chore(REBUILD_SECONDS, build),
+        Chore(DELIVERY_SECONDS, partial(webhooks.deliver, database, strangers)),
+        Chore(REBUILD_SECONDS, partial(rebuild.build, database, wiring.builder)),
         Chore(TRIM_SECONDS, tidy),
+        Chore(SLOT.total_seconds(), partial(operations.tell, database)),
     ]
 
 
@@ -164,17 +166,17 @@ async def _every(chore: Chore, stop: asyncio.Event) -> None:
 
 
 async def _repeat(chore: Chore, stop: asyncio.Event) -> None:
-    name, failing = getattr(chore.do, "__name__", ""), False
+    failing = False
     while not stop.is_set():
         began = time.monotonic()
         try:
             await chore.do()
         except TransientError as error:
             if not failing:  # an hour of silence is one line, not thousands
-                log.warning("chore_failing", chore=name, why=str(error))
+                log.warning("chore_failing", chore=chore.name, why=str(error))
             failing = True
         else:
             if failing:
-                log.info("chore_works_again", chore=name)
+                log.info("chore_works_again", chore=chore.name)
             failing = False
         await wait_for(stop, chore.rest(time.monotonic() - began))

@@ -11,6 +11,8 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from shared.contracts.registry import ROLL, RollChanged
+from tests.journeys.test_canaries import database
 from tests.journeys.test_stack import Dashboard, dashboard, play
 from tests.support.stack import Up, lastmetre, outcome, running
 
@@ -59,6 +61,23 @@ class Town:
         )
         assert status == 0, said
         return said.strip()
+
+    @asynccontextmanager
+    async def aside(self, data: bytes = b'{"round": 3}') -> AsyncIterator[int]:
+        """Set an event aside in reporting that cannot be read; it is gone afterwards."""
+        async with database(self.up, "reporting") as connection:
+            parked_id: int = await connection.fetchval(
+                "INSERT INTO parked (consumer, topic, partition, pos, event_id, incarnation, type,"
+                " recorded_at, data, reason, kind, parked_at)"
+                " SELECT consumer, topic, partition, 1000000000, id, incarnation, $1, now(), $2,"
+                " $3, 'unreadable', now() FROM applied WHERE topic = $4 AND partition = 7"
+                " RETURNING id",
+                RollChanged.type, data, f"unreadable {RollChanged.type}: ValidationError", ROLL,
+            )  # fmt: skip
+            try:
+                yield parked_id
+            finally:
+                await connection.execute("DELETE FROM parked WHERE id = $1", parked_id)
 
     async def visitor(
         self, *, locale: str = "en-GB", width: int = 1280, dark: bool = False

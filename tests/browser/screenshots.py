@@ -31,6 +31,9 @@ async def main() -> None:
             await take(town, "office", f"/office/{office}", locale="zh-CN", dark=True)
             await take(town, "map", "/map/communities")
             await take(town, "wall", "/?wall=1", locale="zh-CN", width=1920)
+            await take(town, "ledger", "/ledger")
+            async with town.aside():
+                await take(town, "operations", "/operations", role="admin")
             await take(town, "phone", "/", locale="zh-CN", width=390)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import pytest
 from playwright.async_api import expect
@@ -73,7 +74,7 @@ async def test_nothing_hinders_anybody(town: Town, locale: str, *, dark: bool) -
     await stranger.page.goto(stranger.origin)
     assert "/sign-in" in stranger.page.url
     assert await stranger.hindered() == []
-    visitor = await town.signed_in(locale=locale, dark=dark)
+    visitor = await town.signed_in(role="admin", locale=locale, dark=dark)
     assert await visitor.hindered() == []
     await visitor.page.click("tbody th a")
     await visitor.page.wait_for_url("**/office/**")
@@ -81,7 +82,52 @@ async def test_nothing_hinders_anybody(town: Town, locale: str, *, dark: bool) -
     await visitor.page.click("nav a[href^='/ledger']")
     await visitor.page.wait_for_selector("#verdict")
     assert await visitor.hindered() == []
+    async with town.aside() as number:
+        await visitor.page.click("nav a[href^='/operations']")
+        await visitor.page.wait_for_selector("#parked tbody tr")
+        assert await visitor.hindered() == []
+        for action in ("", "/redrive", "/discard"):
+            letter = f"{visitor.origin}/operations/parked/reporting/{number}{action}"
+            await visitor.page.goto(letter)
+            assert await visitor.hindered() == []
     content(visitor)
+
+
+async def test_an_event_that_was_set_aside_is_mended_from_the_page(town: Town) -> None:
+    admin, district, office = [
+        await town.signed_in(role=role) for role in ("admin", "district", "office")
+    ]
+    for visitor in (admin, district):
+        await visitor.page.click("nav a[href^='/operations']")
+        await expect(visitor.page.locator("#parked")).to_contain_text("Nothing is set aside")
+    async with town.aside():
+        # Whoever has it open sees it come; who may not decide sees nothing to press.
+        for visitor, buttons in ((admin, 3), (district, 0)):
+            rows = visitor.page.locator("#parked tbody tr")
+            await expect(rows).to_have_count(1, timeout=SECONDS * 1000)
+            await expect(rows.locator("a.button")).to_have_count(buttons)
+        shown = await admin.page.locator("#parked a.button").first.get_attribute("href")
+        assert await office.page.locator("nav a[href^='/operations']").count() == 0
+        for visitor, path in ((district, shown), (office, shown), (office, "/operations")):
+            answer = await visitor.page.goto(visitor.origin + (path or ""))
+            assert answer is not None
+            assert answer.status == HTTPStatus.FORBIDDEN
+            await expect(visitor.page.get_by_role("alert")).to_contain_text("gives no right")
+
+        page = admin.page
+        await page.get_by_role("link", name="Show and mend").click()
+        await page.get_by_label("Correct data").fill('{"round": 4}')
+        await page.get_by_label("Reason", exact=True).fill("as the producer meant it")
+        await page.get_by_role("button", name="Save the mended data").click()
+        await expect(page.get_by_role("alert")).to_contain_text("round")
+        assert await admin.hindered() == []
+        await page.get_by_label("Correct data").fill('{"round": "none", "communities": {}}')
+        await page.get_by_role("button", name="Save the mended data").click()
+        await expect(page.get_by_text("it can be applied now")).to_be_visible()
+        await page.get_by_role("button", name="Yes, re-drive it").click()
+        await expect(page.locator("#parked")).to_contain_text("Nothing is set aside")
+    refused = "the server responded with a status of 422"
+    assert [said for said in admin.complaints if refused not in said] == []
 
 
 async def test_the_ledger_says_what_the_api_says(town: Town) -> None:
@@ -145,7 +191,7 @@ async def test_language_and_light_are_switched_and_kept(town: Town) -> None:
     content(visitor)
 
 
-@pytest.mark.parametrize("path", ["/", "/?wall=1", "/ledger"])
+@pytest.mark.parametrize("path", ["/", "/?wall=1", "/ledger", "/operations"])
 @pytest.mark.parametrize("width", [390, 1920])
 async def test_it_fits_a_phone_and_a_wall(town: Town, path: str, width: int) -> None:
     visitor = await town.signed_in(width=width)

@@ -67,6 +67,7 @@ KEYS = Outside(
 )
 _PRODUCER: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/outbox/heads"): TRANSPORT,
+    ("GET", "/v1/outbox/unpublished"): OPERATING,
     ("GET", "/v1/outbox/{topic}/{partition}"): TRANSPORT,
     ("PUT", "/v1/outbox/consumers/{name}"): TRANSPORT,
     ("POST", "/v1/outbox:adopt"): OPERATING,

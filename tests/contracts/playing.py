@@ -42,6 +42,7 @@ SET_ASIDE: dict[str, tuple[str, str]] = {
 MADE_UP = {"id", "household", "event_id", "prev_id", "incarnation", "data", "age", "pos"}
 """Members that differ from day to day, or from one database to the next."""
 MADE_UP |= {"partition", "applied", "target", "positions", "cut"}
+MADE_UP |= {"unpublished", "oldest_seconds"}
 MADE_UP |= {"seq", "targets", "prev", "hash", "request_id", "verified", "last", "last_hash"}
 MADE_UP |= {"decided_by", "mended_by", "merged_by", "undone_by", "created_by", "secret"}
 

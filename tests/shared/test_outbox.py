@@ -240,6 +240,18 @@ async def test_what_can_be_asked_of_the_pull(producer: Producer, path: str, stat
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_what_is_not_on_kafka_yet_is_told(producer: Producer) -> None:
+    await producer.announce(1, 2, 3)
+    async with producer.client("supervisor") as client:
+        answer = await client.get("/v1/outbox/unpublished")
+    told = msgspec.json.decode(answer.content, type=outbox.Backlog)
+    waiting = {each.topic: each for each in told.topics}
+    assert {topic: each.unpublished for topic, each in waiting.items() if each.unpublished} == {
+        ROLL: 3
+    }
+    assert waiting[ROLL].oldest_seconds > 0
+
+
 async def test_consumers_report_how_far_they_are(producer: Producer) -> None:
     async with producer.client("system") as client:
         for pos in (1, 7):

@@ -23,6 +23,15 @@ ACCESS: Access = {
     **audit.ROUTES,
 }
 
+DECIDERS = parked.ROUTES["POST", "/v1/parked/{parked_id}:redrive"]
+"""Who may decide on dead letters, on the page as by the API."""
+
+LETTERS = (
+    "/operations/parked/{service}/{parked_id}",
+    "/operations/parked/{service}/{parked_id}/{action}",
+)
+"""Pages of one dead letter."""
+
 PAGES: Access = {
     ("GET", "/"): READERS,
     ("GET", "/office/{code}"): READERS,
@@ -30,6 +39,8 @@ PAGES: Access = {
     ("GET", "/map/communities"): READERS,
     ("GET", "/map/{code}"): READERS,
     ("GET", "/ledger"): READERS,
+    ("GET", "/operations"): parked.ROUTES["GET", "/v1/parked"],
+    **{(method, path): DECIDERS for method in ("GET", "POST") for path in LETTERS},
     ("GET", "/v1/stream"): READERS,
     ("GET", "/public"): PUBLIC,
     ("GET", "/sign-in"): PUBLIC,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from services.reporting import messages, metrics
+from services.reporting.domain.throughput import COUNTED, Counted
 from services.reporting.store import areas, counters, deltas, denominators, generations, rounds
 from shared.contracts.dispatch import VisitsChanged
 from shared.contracts.envelope import Event
@@ -108,7 +109,13 @@ async def settle_changes(
     await deltas.forget(tx, generation, [event.record for event in old])
     if into is None:
         accepted = [(event.record.recorded_at, event.data.results) for event in events]
-        tx.after_commit(lambda: metrics.FRESHNESS.counted(accepted, datetime.now(UTC)))
+        changes = sum(sum(map(len, event.data.communities.values())) for event in events)
+        tx.after_commit(lambda: _counted(accepted, changes, datetime.now(UTC)))
+
+
+def _counted(accepted: Sequence[tuple[datetime, int]], changes: int, now: datetime) -> None:
+    metrics.FRESHNESS.counted(accepted, now)
+    COUNTED.add(Counted(sum(results for _, results in accepted), changes), now)
 
 
 async def follow_visits(

@@ -1,7 +1,7 @@
 """The views of the page, the stream of what changes in them, and our own files."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -9,19 +9,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.reporting.api.access import PAGES
+from services.reporting.api.access import DECIDERS, PAGES
 from services.reporting.api.answers import same
 from services.reporting.api.page.live import Channels
 from services.reporting.api.page.rendering import POLICY, STATIC, asset, render, static
 from services.reporting.api.page.serving import YEAR, Packed, address, html, language_of
 from services.reporting.api.page.views import Views
 from services.reporting.api.page.views.question import PATHS, Kind, Question
-from services.reporting.api.page.words import Language
+from services.reporting.api.page.words import Language, preferred
 from services.reporting.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.errors import Forbidden, NotFound
 
-NAVIGATION: tuple[Kind, ...] = ("district", "map", "ledger")
+NAVIGATION: tuple[Kind, ...] = ("district", "map", "ledger", "operations")
 """Views that every page leads to; the others are found from these."""
 
 WITHIN: dict[Kind, Kind] = {"office": "district", "community_map": "map", "office_map": "map"}
@@ -40,7 +40,14 @@ class Asking:
 
     def question(self, kind: Kind, office: str | None = None) -> Question:
         """Ask for a view."""
-        return Question(kind, self.language, self.caller.areas, self.round, office)
+        return Question(
+            kind, self.language, self.caller.areas, self.round, office,
+            decides=kind == "operations" and not self.caller.roles.isdisjoint(DECIDERS),
+        )  # fmt: skip
+
+    def speaking(self, chosen: str | None) -> "Asking":
+        """Ask in the language that a form was in."""
+        return replace(self, language=preferred(chosen, self.language))
 
 
 def _asking(
@@ -99,7 +106,7 @@ def _may_see(caller: Caller, kind: Kind) -> bool:
     return not caller.roles.isdisjoint(PAGES["GET", PATHS[kind]])
 
 
-def _navigation(caller: Caller, here: Kind) -> Iterator[dict[str, str]]:
+def navigation(caller: Caller, here: Kind) -> Iterator[dict[str, str]]:
     """List where one can go; of a view that is found from another one, that one is marked."""
     for kind in NAVIGATION:
         if _may_see(caller, kind):
@@ -136,7 +143,7 @@ async def _page(views: Views, asking: Asking, question: Question) -> Response:
         rendition=shown,
         wall=asking.wall,
         stream=f"/v1/stream?{query(view=question.kind, office=question.office, shape=shown.shape)}",
-        navigation=list(_navigation(asking.caller, question.kind)),
+        navigation=list(navigation(asking.caller, question.kind)),
         query=query,
         **view.setting(question),
     )

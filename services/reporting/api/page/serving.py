@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.reporting.api.page.rendering import POLICY, render
 from services.reporting.api.page.words import SPEECH, Language, preferred
-from shared.errors import Forbidden, LastmetreError, Unauthorised
+from shared.errors import Forbidden, LastmetreError, TooLarge, Unauthorised
 from shared.http import Pages
 
 COOKIE = "lastmetre"
@@ -62,6 +62,22 @@ def language_of(request: Request, chosen: str | None) -> Language:
 def address(**given: object) -> str:
     """Write the query of an address; what is None is left out."""
     return urlencode({name: value for name, value in given.items() if value is not None})
+
+
+async def form_of(request: Request, limit: int) -> dict[str, str]:
+    """Read a form as browsers send it, up to a limit in bytes.
+
+    Raises:
+        TooLarge: it is larger
+
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(f"the form is larger than {limit} bytes", limit=limit)
+    fields = parse_qs(body.decode("latin-1"), max_num_fields=8)
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def _explain(error: LastmetreError, scope: Scope) -> Response:

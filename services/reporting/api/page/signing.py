@@ -6,21 +6,22 @@ A token with an id of its own (`jti`) is a link that signs in once.
 import time
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from services.reporting.api.access import READERS
 from services.reporting.api.page.rendering import render
-from services.reporting.api.page.serving import COOKIE, SIGN_IN, address, html, language_of
+from services.reporting.api.page.serving import COOKIE, SIGN_IN, address, form_of, html, language_of
 from services.reporting.api.page.words import SPEECH, Language
 from services.reporting.flow.sign_in import sign_in
 from services.reporting.wiring import Wiring
 from shared.auth import LONGEST_TOKEN, Token, Verifier
-from shared.errors import TooLarge, Unauthorised
+from shared.errors import Unauthorised
 
 _FORM_LIMIT = LONGEST_TOKEN + 4096
+"""Nobody has signed in yet."""
 
 
 def router(wiring: Wiring, verifier: Verifier) -> APIRouter:
@@ -37,7 +38,7 @@ def router(wiring: Wiring, verifier: Verifier) -> APIRouter:
 
     @routes.post(SIGN_IN)
     async def post_sign_in(request: Request) -> Response:
-        form = await _form(request)
+        form = await form_of(request, _FORM_LIMIT)
         given, to = form.get("token", "").strip(), _local(form.get("next", "/"))
         token, trouble = await admit(request, given)
         if token is None:
@@ -79,17 +80,6 @@ def _page(language: Language, to: str, trouble: str | None) -> Response:
         query=lambda **given: address(next=to, **given),
     )  # fmt: skip
     return html(page, language)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """Read a form as browsers send it, up to a limit: nobody has signed in yet."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _FORM_LIMIT:
-            raise TooLarge(f"the form is larger than {_FORM_LIMIT} bytes", limit=_FORM_LIMIT)
-    fields = parse_qs(body.decode("latin-1"), max_num_fields=8)
-    return {name: values[-1] for name, values in fields.items()}
 
 
 def _local(place: str) -> str:

@@ -7,6 +7,7 @@ from services.reporting.api.page.views.district import District
 from services.reporting.api.page.views.ledger import Ledger
 from services.reporting.api.page.views.map import CommunityMap, Map
 from services.reporting.api.page.views.office import Office
+from services.reporting.api.page.views.operations import Operations
 from services.reporting.api.page.views.question import Kind, Question
 from services.reporting.api.page.views.view import View
 from services.reporting.wiring import Wiring
@@ -18,6 +19,7 @@ VIEWS: Mapping[Kind, type[View]] = {
     "community_map": CommunityMap,
     "office_map": CommunityMap,
     "ledger": Ledger,
+    "operations": Operations,
 }
 
 

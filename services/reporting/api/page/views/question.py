@@ -7,7 +7,7 @@ from typing import Literal
 from services.reporting.api.page.words import SPEECH, Language, Speech
 from shared.errors import NotFound
 
-Kind = Literal["district", "office", "map", "community_map", "office_map", "ledger"]
+Kind = Literal["district", "office", "map", "community_map", "office_map", "ledger", "operations"]
 
 PATHS: Mapping[Kind, str] = {
     "district": "/",
@@ -16,6 +16,7 @@ PATHS: Mapping[Kind, str] = {
     "community_map": "/map/communities",
     "office_map": "/map/{code}",
     "ledger": "/ledger",
+    "operations": "/operations",
 }
 """Where each view is; who may open it, may follow it too."""
 
@@ -29,6 +30,8 @@ class Question:
     areas: tuple[str, ...]
     round: str | None = None
     office: str | None = None
+    decides: bool = False
+    """Whether they may decide on dead letters, and see how."""
 
     @property
     def say(self) -> Speech:

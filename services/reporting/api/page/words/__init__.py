@@ -8,8 +8,9 @@ from typing import Literal, get_args
 from babel import Locale
 from babel.dates import format_datetime
 from babel.numbers import format_decimal, format_percent
+from babel.units import format_unit
 
-from services.reporting.api.page.words import account, common, ledger, public, work
+from services.reporting.api.page.words import account, common, ledger, operations, public, work
 from services.reporting.api.page.words import map as map_
 
 Language = Literal["zh", "en"]
@@ -17,6 +18,9 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 ZONE = timezone(timedelta(hours=8))
 """All of China keeps one time, the whole year; images without a time zone database know it too."""
+
+FEW = 10
+"""Below so many a second, tenths are told."""
 
 NOTHING = "-"
 """Where a figure is not kept, or not known yet."""
@@ -29,6 +33,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     **account.WORDS,
     **map_.WORDS,
     **ledger.WORDS,
+    **operations.WORDS,
     **public.WORDS,
     **work.WORDS,
 }
@@ -61,6 +66,18 @@ class Speech:
         if share is None:
             return NOTHING
         return self._percent(int(share * 10_000) / 10_000)
+
+    def rate(self, each_second: float) -> str:
+        """Write how many a second."""
+        digits = 1 if 0 < each_second < FEW else 0
+        return str(format_decimal(round(each_second, digits), locale=self._locale))
+
+    def age(self, seconds: float) -> str:
+        """Write how long ago something was, by its largest unit."""
+        for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+            if seconds >= size:
+                return str(format_unit(int(seconds // size), unit, "short", locale=self._locale))
+        return str(format_unit(round(seconds, 1), "second", "short", locale=self._locale))
 
     def clock(self, at: datetime) -> str:
         """Write a time of day, in China."""

@@ -9,6 +9,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "view.district": ("全区", "District"),
     "view.map": ("地图", "Map"),
     "view.ledger": ("对账", "Ledger"),
+    "view.operations": ("运行", "Operations"),
     "roll": ("应检", "Roll"),
     "sampled": ("已采样", "Sampled"),
     "excluded": ("免检", "Excluded"),
