@@ -12,7 +12,7 @@ PROMETHEUS := build/prometheus
 UNPACKED := $(PROMETHEUS)/.unpacked
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-overload test-kafka kafka test-metrics test-browser screenshots chromium prometheus fetch-prometheus drill-upgrade drill-restore client lint format lock
+.PHONY: help install demo test test-long chaos bench bench-bulk bench-carry bench-import bench-rebuild bench-residents bench-scans bench-reads bench-opening bench-page bench-overload test-kafka kafka test-metrics test-browser screenshots chromium prometheus fetch-prometheus drill-upgrade drill-restore client lint format lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-reads: $(INSTALLED) ## measure reads of the figures against the best live 
 
 bench-opening: $(INSTALLED) ## measure opening and closing a round, until the last visit
 	@$(RUN)/python -m benchmarks.opening $(ARGS)
+
+bench-page: $(INSTALLED) ## measure the page: first view, freshness, open pages, memory; ARGS="--parts view pages"
+	@$(RUN)/python -m benchmarks.page $(ARGS)
 
 bench-overload: $(INSTALLED) ## offer five times the load it can carry, for five minutes; ARGS="--seconds 60"
 	@$(RUN)/python -m benchmarks.overload $(ARGS)

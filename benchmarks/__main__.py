@@ -50,6 +50,7 @@ BENCHMARKS = (
     Benchmark("reads", quick="--residents 20000 100000 --turns 1 --reads 100 --seconds 3"),
     Benchmark("rebuild", quick="--residents 60000 --results 60000"),
     Benchmark("residents", quick="--residents 60000 --step 30000 --rows 10000 --turns 1"),
+    Benchmark("page", quick="--turns 2 --seconds 8 --updates 500"),
     Benchmark("imports", quick="--rows 60000 --clean 10000 --bulk 40000"),
 )
 

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import msgspec
 import psutil
 
-from benchmarks.ground import DISTRICT, cpu
+from benchmarks.ground import cpu
 from deploy.local import areas, folders, servers
 from deploy.local.credentials import Credentials
 from deploy.local.tokens import development_issuer
@@ -44,7 +44,7 @@ from shared.outbox import NIL, Head
 from shared.positions import Partition
 
 PEOPLE = 250
-"""In each community: of the district's 78 together as many as in the demo."""
+"""In each community: in the 78 of the demo's district as many as in the demo."""
 
 
 @dataclass
@@ -59,8 +59,8 @@ class Desk:
     _incarnation: UUID = field(default_factory=uuid4)
     _log: defaultdict[Partition, list[Record]] = field(default_factory=lambda: defaultdict(list))
 
-    async def open_round(self) -> None:
-        """Open a round over the district, and let registry have been asked just now."""
+    async def open_round(self, area: str) -> None:
+        """Open a round over an area, and let registry have been asked just now."""
         now = datetime.now(UTC)
         async with self.wiring.database.begin() as tx:
             for topic in (ROUNDS, ROLL):
@@ -69,8 +69,8 @@ class Desk:
                     await positions.meet(tx, CONSUMER, head)
             heads = {ROLL: [0] * PARTITIONS}
             await freshness.save_producer(tx, Producer("registry", now, heads), now)
-        offices = [office.code for office in areas.offices(DISTRICT)]
-        await self.take(AreasChanged(areas.under(DISTRICT)), DISTRICT)
+        offices = [office.code for office in areas.offices(area)]
+        await self.take(AreasChanged(areas.under(area)), area)
         await self.take(
             RoundChanged(
                 self.round, 1, "benchmark", 1, "第1轮全员核酸检测", "open",
@@ -78,16 +78,16 @@ class Desk:
             ),
             self.round,
         )  # fmt: skip
-        for community in areas.communities(DISTRICT):
-            roll = CommunityRoll(community.code, PEOPLE)
-            await self.take(RoundOpened(self.round, [roll]), community.code)
+        for communities in _by_partition(each.code for each in areas.communities(area)):
+            rolls = [CommunityRoll(community, PEOPLE) for community in communities]
+            await self.take(RoundOpened(self.round, rolls), communities[0])
 
-    async def sample(self, communities: Sequence[str]) -> None:
+    async def sample(self, communities: Iterable[str]) -> None:
         """Let somebody of each of these communities have been sampled, and count it."""
         sampled = Standing(klass="sampled", channel="site", sampled_at=datetime.now(UTC))
-        for community in communities:
-            change = Change(str(uuid4()), 1, Standing(), sampled)
-            await self.take(RollChanged(self.round, {community: [change]}, 1), community)
+        for together in _by_partition(communities):
+            changes = {code: [Change(str(uuid4()), 1, Standing(), sampled)] for code in together}
+            await self.take(RollChanged(self.round, changes, len(changes)), together[0])
 
     async def take(self, message: Message, key: str) -> None:
         """Announce something, and apply it as reporting's worker does."""
@@ -110,6 +110,14 @@ class Desk:
         """CPU seconds that the API and PostgreSQL have used so far."""
         postmaster = psutil.Process(self.postgres.process.pid)
         return cpu(self.api), sum(map(cpu, [postmaster, *postmaster.children()]))
+
+
+def _by_partition(communities: Iterable[str]) -> Iterable[Sequence[str]]:
+    """Put together what goes into one event."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for community in communities:
+        found[partition_of(community)].append(community)
+    return found.values()
 
 
 @contextmanager

@@ -94,6 +94,11 @@ GOALS = (
     Goal("10", "", "rows/s", 10_000, 25_000),
     Goal("11", "", "MB", 400, 200),
     Goal("12", "", "x", 0.8),
+    Goal("page 2", "first view", "s", 1, 0.5),
+    Goal("page 2", "first view", "KB", 300, 100),
+    Goal("page 2", "pages", "% of a core", 10, 5),
+    Goal("page 2", "grown", "MB", 10, 2),
+    Goal("page 4", "p99", "s", 2, 1),
 )
 
 

@@ -5,7 +5,7 @@ missing there. A request is bytes; an answer is its status, what `Retry-After` s
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -136,6 +136,56 @@ class Lines:
         """Hang up everywhere."""
         for line in self._idle:
             line.close()
+
+
+class Stream(asyncio.Protocol):
+    """One connection on which server-sent events come, as long as it is open.
+
+    Args:
+        request: what is asked
+        hear: is called with the data of every event
+
+    """
+
+    def __init__(self, request: bytes, hear: Callable[[bytes], None]) -> None:
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """Of the answer; 0 when the connection was lost before there was one."""
+        self._request = request
+        self._hear = hear
+        self._rest = b""
+        self._transport: asyncio.WriteTransport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- as asyncio and the parser call it ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport.write(self._request)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
+        """End."""
+        if not self.status.done():
+            self.status.set_result(0)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        self._parser.feed_data(data)
+
+    def on_headers_complete(self) -> None:
+        """Note the status."""
+        self.status.set_result(self._parser.get_status_code())
+
+    def on_body(self, body: bytes) -> None:
+        """Cut it into events."""
+        *events, self._rest = (self._rest + body).split(b"\n\n")
+        for event in events:
+            self._hear(event.removeprefix(b"data: "))
 
 
 def request(
