@@ -31,7 +31,7 @@ test-long: $(INSTALLED) ## play a hundred thousand random days against the accou
 chaos: $(INSTALLED) ## kill everything at random while results come in; ARGS="--broker apache --kills 100"
 	@$(RUN)/python -m tests.chaos $(ARGS)
 
-bench: $(INSTALLED) $(FETCHED) ## run every benchmark, and renew the table in docs/performance.md; some forty minutes; ARGS="--quick"
+bench: $(INSTALLED) $(FETCHED) ## run every benchmark, and renew the table in docs/performance.md; some fifty minutes; ARGS="--quick"
 	@$(RUN)/python -m benchmarks $(ARGS)
 
 bench-bulk: $(INSTALLED) ## measure taking results in against raw COPY and against a naive build
