@@ -177,7 +177,7 @@ class Ground:
         for child in self.supervisor.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 name = child.name()
-                key = name if name.partition(" ")[0] in SERVICES else "broker"
+                key = _NAMES.get(name, name) if name.partition(" ")[0] in SERVICES else "broker"
                 found.setdefault(key, []).append(child)
         for extra in self.brokers:
             found["broker"].append(psutil.Process(extra))
@@ -185,6 +185,10 @@ class Ground:
 
     brokers: Sequence[int] = ()
     """Pids of brokers that the supervisor did not start."""
+
+
+_NAMES = {"reporting worke": "reporting worker"}
+"""Linux keeps the first fifteen letters."""
 
 
 def _uuid(rng: random.Random) -> UUID:

@@ -37,10 +37,10 @@ async def lock(tx: Transaction, named: Iterable[UUID]) -> dict[UUID, OnFile]:
     that row is locked then too. Locked out of order, but merges are few and deadlocks are retried.
     """
     rows = await _locked(tx, list(set(named)))
-    absorbed = {row["id"]: row["merged_into"] for row in rows if row["merged_into"]}
+    absorbed = {one: into for one, _, into in rows if into}
     kept = await _locked(tx, list(set(absorbed.values()))) if absorbed else []
-    found = {row["id"]: OnFile(row["id"], row["community"]) for row in (*rows, *kept)}
-    return {row["id"]: found[absorbed.get(row["id"], row["id"])] for row in rows}
+    found = {one: OnFile(one, community) for one, community, _ in (*rows, *kept)}
+    return {one: found[absorbed.get(one, one)] for one, _, _ in rows} if absorbed else found
 
 
 async def _locked(tx: Transaction, ids: Sequence[UUID]) -> list[asyncpg.Record]:
