@@ -66,10 +66,11 @@ PUBLISH_SECONDS = 5.0
 REBUILD_SECONDS = 1.0
 LATE_SECONDS = 30.0
 TRIM_SECONDS = 60.0
-RECOUNTING = 1 / 30
+PROVING = 1 / 30
 LOOKING = 1 / 10
 """The most of the time that chores of this kind may take. At millions of residents a recount takes
-registry seconds, on the very cores that are to carry the round."""
+registry seconds, and telling our figures as of then takes the longer, the more has come since: on
+the very cores that are to carry the round."""
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +121,10 @@ def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
 
     async def recount() -> None:
         await watch.recount(sealed_after())
+        await prove()
+
+    async def prove() -> None:
+        await watch.prove()
         await survey()
 
     async def survey() -> None:
@@ -143,7 +148,8 @@ def _chores(wiring: Wiring, strangers: httpx.AsyncClient) -> list[Chore]:
     return [
         *published,
         Chore(settings.watch_seconds, partial(producers.look, database, wiring.peers)),
-        Chore(settings.ledger_seconds, recount, RECOUNTING),
+        Chore(settings.ledger_seconds, recount, PROVING),
+        Chore(settings.ledger_seconds, prove, PROVING),
         Chore(settings.ledger_seconds, survey, LOOKING),
         Chore(LATE_SECONDS, look_for_late, LOOKING),
         Chore(MILESTONE_SECONDS, lookout.look, LOOKING),

@@ -32,7 +32,7 @@ async def prove(watch: Watch) -> None:
     """Do what a worker does every few seconds."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
     await watch.recount(yesterday)
-    await watch.survey(yesterday)
+    await watch.prove()
 
 
 async def opened(desk: Desk, path: str = "/ledger?lang=en") -> str:

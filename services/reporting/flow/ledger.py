@@ -65,13 +65,14 @@ class Watch:
     """Every round that is still shown, looked at again and again, for the metrics.
 
     A recount is dear in a big round, and our own side of the comparison is not: so a new recount
-    may rest for a while, and the counters of every moment are held against the last one.
+    may rest for a while, and later counters are held against the last one.
     """
 
     def __init__(self, database: Database, peers: Peers) -> None:
         self._database = database
         self._peers = peers
         self._evidence: dict[str, Evidence] = {}
+        self._verdicts: dict[str, bool | None] = {}
         self._kept: dict[str, Proof] = {}
 
     async def recount(self, sealed_after: datetime) -> None:
@@ -88,22 +89,24 @@ class Watch:
         live = [each.id for each in watched if each.state != "sealed" or each.id not in done]
         self._evidence = {each: await self._peers.testify(each, MAX_AGE) for each in live}
 
+    async def prove(self) -> None:
+        """Hold the counters of this moment against what the others counted last."""
+        self._verdicts = {
+            round_id: await self._verdict(round_id, evidence)
+            for round_id, evidence in self._evidence.items()
+        }
+
     async def survey(self, sealed_after: datetime) -> metrics.Survey:
-        """Look at the offices of every round, and whether its account balances."""
+        """Look at the offices of every round, and whether its account balanced when last proven."""
         async with self._database.snapshot() as tx:
             generation = await generations.current(tx)
             watched = await rounds.watched(tx, generation, sealed_after)
             views = [View(generation, each, EVERYWHERE) for each in watched]
             offices = {view.round.id: (await coverage(tx, view, "office")).rows for view in views}
-        verdicts = {
-            each.id: await self._verdict(each.id, self._evidence[each.id])
-            for each in watched
-            if each.id in self._evidence
-        }
         balanced = {
-            each.id: verdicts[each.id]
+            each.id: self._verdicts[each.id]
             for each in watched
-            if each.state != "sealed" and each.id in verdicts
+            if each.state != "sealed" and each.id in self._verdicts
         }
         return metrics.Survey(watched, offices, balanced)
 
