@@ -52,6 +52,8 @@ TYPES = registered((*registry.MESSAGES, *dispatch.MESSAGES))
 PULL_BYTES = 4_000_000
 STALE_SECONDS = 3.0
 """A partition whose head is ahead and that has not moved for this long is pulled."""
+PULLED_AT_ONCE = 2
+"""Partitions: while one waits for the producer or the database, the other is folded."""
 SWEEP_SECONDS = 1.0
 REPORT_SECONDS = 30.0
 TOGETHER_BYTES = 4_000_000
@@ -249,15 +251,24 @@ class Consumer:
     ) -> bool:
         await self._meet(applied, heads)
         behind = False
-        for head in heads:
-            partition = (head.topic, head.partition)
-            position = applied.get(partition)
-            if position is None or head.topic not in self._client:
-                continue
-            try:
-                behind |= await self._sweep_partition(position, head, stale_after)
-            except TransientError as error:
-                failures.append(error)  # the other partitions do not wait for this one
+        turns = asyncio.Semaphore(PULLED_AT_ONCE)
+
+        async def compare(position: Position, head: Head) -> bool:
+            async with turns:
+                try:
+                    return await self._sweep_partition(position, head, stale_after)
+                except TransientError as error:
+                    failures.append(error)  # the other partitions do not wait for this one
+                    return False
+
+        # Topic by topic: what one tells may be about what another told before.
+        for topic, group in groupby(heads, key=lambda head: head.topic):
+            known = [(position, head) for head in group
+                     if topic in self._client
+                     and (position := applied.get((head.topic, head.partition)))]  # fmt: skip
+            async with asyncio.TaskGroup() as tasks:
+                compared = [tasks.create_task(compare(*each)) for each in known]
+            behind |= any(task.result() for task in compared)
         if self._gauged:
             for topic in {head.topic for head in heads}:
                 OLDEST_UNAPPLIED.labels(self.name, topic).set(self.oldest_unapplied(topic))
