@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[64, 512])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of a turn")
-    parser.add_argument("--gathered", type=int, default=256, help="requests in work at a time")
+    parser.add_argument("--gathered", type=int, default=128, help="requests in work at a time")
     report.add_option(parser)
     options = parser.parse_args()
     with alone(gathered_requests=options.gathered) as ground:

@@ -57,7 +57,7 @@ class Limits:
     single: int = 3
     bulk: int = 2
     system: int = 2
-    gathered: int = 256
+    gathered: int = 128
     waiting: int = 64
     seconds: float = 0.5
     bodies: int = 64 * 1024 * 1024

@@ -98,7 +98,7 @@ class ServiceSettings(BaseModel):
         10, ge=0, description="how long a statement may wait for a lock; 0: ever"
     )
     gathered_requests: int = Field(
-        256,
+        128,
         ge=1,
         description="single samples and results in work in a process: they are written together",
     )
