@@ -73,7 +73,11 @@ def test_r17_a_quarantine_that_ends_makes_the_visit_an_ordinary_one() -> None:
     step = roll.settle(both, told(2), scene())
     assert step is not None
     assert not the_visit(step.after).quarantined
-    assert list(step.moved_visits()) == []
+    # All that others hear is with which needs it waits.
+    ((before, after),) = step.moved_visits()
+    assert before is not None
+    assert (before.status, before.needs) == ("planned", ("mobility", "quarantine"))
+    assert (after.status, after.needs) == ("planned", ("mobility",))
 
 
 def test_r17_a_quarantine_that_begins_takes_the_visit_from_a_team_that_must_not_go() -> None:
