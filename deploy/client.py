@@ -21,6 +21,7 @@ PACKAGE = "lastmetre_client"
 
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
+_STREAMS = {_NDJSON, "text/event-stream"}
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _PROJECT = """\
 [build-system]
@@ -77,8 +78,8 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
     """Say it as the generator understands it.
 
     It makes models of its own for the problems of each operation: they are all one `Problem`. It
-    knows no NDJSON: lists are sent as JSON, and a stream of lines is read as text. Files for
-    spreadsheets are left out: its functions give objects. Longitude and latitude are a list of
+    knows no NDJSON: lists are sent as JSON, and a stream of lines or events is read as text. Files
+    for spreadsheets are left out: its functions give objects. Longitude and latitude are a list of
     numbers: of lists that end after so many it has not heard.
     """
     for schema in _schemas(document):
@@ -96,8 +97,8 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
                 # A single row is rejected by an answer about rows, under the status of its reason.
                 own = [content[_JSON]["schema"]] if _JSON in content else []
                 answer["content"] = {_JSON: {"schema": {"anyOf": [*own, _PROBLEM]}}}
-            elif content.pop(_NDJSON, None) is not None:
-                content["text/plain"] = {"schema": {"type": "string"}}
+            elif content.keys() & _STREAMS:
+                answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
     return document
 
 

@@ -1,5 +1,6 @@
 """A real stack with a day behind it, and Debian's Chromium to look at it with."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -115,7 +116,11 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Town]:
-    """Start a stack and a browser."""
+    """Start a stack and a browser; everybody may look."""
+    os.environ |= {
+        "LASTMETRE_REPORTING_PUBLIC": "true",
+        "LASTMETRE_REPORTING_PUBLIC_MINUTES": "0.1",
+    }
     async with (
         running(folder / "state", folder / "data") as up,
         async_playwright() as playwright,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.browser.conftest import Town, Visitor
 from tests.journeys.test_stack import play
@@ -14,6 +14,8 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECONDS = 60.0
+POLL_AFTER = 16_000
+"""Milliseconds after which a page that hears nothing has asked."""
 COLUMNS = ("roll", "sampled", "excluded", "in_hand", "visits_open")
 
 
@@ -154,6 +156,52 @@ async def test_the_ledger_says_what_the_api_says(town: Town) -> None:
     assert await page.locator("#cut tbody tr").count() == len(told["cut"]["registry.roll.v1"])
     await expect(page.locator("#cut tbody tr").first).to_be_visible()
     content(visitor)
+
+
+async def test_where_no_event_comes_through_the_page_asks_and_keeps_its_place(town: Town) -> None:
+    """A proxy holds back what has no end: one event at a time comes through."""
+    visitor = await town.visitor()
+    page = visitor.page
+
+    async def held_back(route: Route) -> None:
+        await (route.continue_() if "limit=1" in route.request.url else route.abort())
+
+    await page.route("**/v1/stream*", held_back)
+    await page.clock.install()
+    await page.goto(await town.link())
+    await page.wait_for_selector("#view")
+    await page.evaluate("document.body.dataset.here = 'still'")
+    await page.click("thead button[data-sort='4']")
+    for _ in range(2):
+        then = await page.get_attribute("#view", "data-as-of")
+        await page.clock.run_for(POLL_AFTER)
+        await page.wait_for_function(
+            "(then) => document.getElementById('view').dataset.asOf !== then", arg=then
+        )
+    assert await page.evaluate("document.body.dataset.here") == "still"
+    assert await page.get_attribute("thead th:has(button[data-sort='4'])", "aria-sort") == (
+        "descending"
+    )
+    await expect(page.locator("#lost")).to_be_empty()
+    assert visitor.elsewhere == []
+
+
+async def test_everybody_looks_at_offices_without_signing_in(town: Town) -> None:
+    for locale, dark, width in (("en-GB", False, 1280), ("zh-CN", True, 390)):
+        visitor = await town.visitor(locale=locale, dark=dark, width=width)
+
+        async def published(visitor: Visitor = visitor) -> bool:
+            answer = await visitor.page.goto(f"{visitor.origin}/public")
+            return answer is not None and answer.ok
+
+        await eventually(published, SECONDS)
+        assert await visitor.page.context.cookies() == []
+        assert await visitor.hindered() == []
+        assert await visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        told = await town.dashboard.get("/v1/coverage?by=office")
+        shown = await visitor.page.locator(".account tbody tr").count()
+        assert shown == len([line for line in told["rows"] if line["roll"]])
+        content(visitor)
 
 
 async def test_one_goes_down_to_an_office_sorts_and_comes_back(town: Town) -> None:

@@ -130,6 +130,7 @@ _REPORTING: dict[tuple[str, str], Outside] = {
     ("GET", "/v1/coverage/series"): OWN_ROWS,
     ("GET", "/v1/coverage/work"): OWN_ROWS,
     ("GET", "/v1/ledger"): OWN_ROWS,
+    ("GET", "/v1/stream"): OWN_ROWS,
     ("GET", "/v1/rebuild"): OPERATING,
     ("POST", "/v1/rebuild"): OPERATING,
     ("POST", "/v1/webhooks"): FORBIDDEN,

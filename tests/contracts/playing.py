@@ -1,6 +1,7 @@
 """The examples of the three services, played as one day against the services themselves."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 from services.dispatch.api.examples import EXAMPLES as DISPATCH
 from services.registry.api.examples import EXAMPLES as REGISTRY
 from services.reporting.api.examples import EXAMPLES as REPORTING
+from services.reporting.api.page.routes import EVENT_STREAM
 from shared.auth import ROLES
 from shared.bodies import JSON as JSON_TYPE
 from shared.contracts.dispatch import HANDS
@@ -179,4 +181,7 @@ def content(answer: httpx.Response) -> Any:
         return None
     if answer.headers["content-type"] == JSON_TYPE:
         return answer.json()
+    if answer.headers["content-type"].startswith(EVENT_STREAM):
+        events = re.findall(r"^data: (.*)$", answer.text, re.MULTILINE)
+        return [json.loads(event) for event in events]
     return [json.loads(line) for line in answer.text.splitlines()]

@@ -104,9 +104,7 @@ def configuration(service: str, token: str) -> JSON:
             "deterministic": not long(),
             "database": "none",
         },
-        "operations": [
-            {"include-name": name, "checks": checks} for name, checks in bent(service).items()
-        ],
+        "operations": [{"include-name": name, **own} for name, own in bent(service).items()],
     }
 
 
@@ -121,13 +119,15 @@ def takes_rows(operation: JSON) -> bool:
 
 
 def bent(service: str) -> dict[str, JSON]:
-    """Give what each operation has of its own in place of the usual checks."""
+    """Give what each operation has of its own: whether it is tried, and checks."""
     made: dict[str, JSON] = {}
     document = json.loads(documents()[service])
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            name = f"{method.upper()} {path}"
-            checks = made.setdefault(name, {})
+            checks: JSON = {}
+            # Whoever asks for a stream without a limit waits for its end.
+            ends = "text/event-stream" not in str(operation["responses"])
+            made[f"{method.upper()} {path}"] = {"checks": checks, "enabled": ends}
             taken = {parameter["name"] for parameter in operation.get("parameters", [])}
             if "requestBody" in operation or "cursor" in taken:
                 checks["positive_data_acceptance"] = {"expected-statuses": BEYOND_SCHEMAS}

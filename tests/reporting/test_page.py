@@ -5,8 +5,10 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,7 +16,8 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import StreamingResponse
 
 from services.reporting.api.access import READERS
-from services.reporting.api.page.live import BEHIND, Channel, Viewer
+from services.reporting.api.page import views
+from services.reporting.api.page.live import BEHIND, RETRY, Channel, Channels, Viewer
 from services.reporting.api.page.rendering import Rendition
 from services.reporting.api.page.serving import Packed
 from services.reporting.api.page.words import SPEECH, preferred
@@ -22,6 +25,7 @@ from services.reporting.domain.pace import finishing
 from services.reporting.domain.series import Point
 from shared.auth import ROLES
 from shared.contracts.registry import RollChanged, Standing
+from shared.errors import NotFound
 from tests.reporting.conftest import CHAOHE, FIRST, QIANCHENG, SECOND, THIRD, Desk
 from tests.reporting.producers import change
 
@@ -220,10 +224,24 @@ async def test_a_page_that_did_not_change_is_not_sent_again(desk: Desk) -> None:
     first = await desk.client.get("/")
     tag = first.headers["etag"]
     again = await desk.client.get("/", headers={"If-None-Match": f'"x", {tag}'})
-    # Every few seconds it is another one: when it would be over moves by itself.
-    assert again.status_code == HTTPStatus.NOT_MODIFIED or again.headers["etag"] != tag
+    assert again.status_code == HTTPStatus.NOT_MODIFIED
     policy = "content-security-policy"
     assert again.headers[policy] == first.headers[policy]
+
+
+async def test_time_alone_makes_no_other_edition(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The curve and the pace are looked at again and again; mostly nothing comes of it."""
+    await desk.open_round(SIZES)
+    await sign_in(desk, "district")
+    tag = (await desk.client.get("/")).headers["etag"]
+    monkeypatch.setattr(views.account, "PACE_SECONDS", 1e-6)
+    again = await desk.client.get("/", headers={"If-None-Match": tag})
+    assert again.status_code == HTTPStatus.NOT_MODIFIED
+    # What moves is figures.
+    await desk.open_round(SIZES, number=2)
+    assert (await desk.client.get("/", headers={"If-None-Match": tag})).is_success
 
 
 class Shown:
@@ -324,6 +342,66 @@ async def test_the_stream_ends_when_the_process_is_stopped() -> None:
     # It comes to an end by itself: whoever waits for that is not kept.
     events = [event async for event in viewer.events()]
     assert json.loads(events[0].removeprefix(b"data: "))["tag"] == "1"
+
+
+async def test_two_who_come_first_at_once_share_one_look() -> None:
+    channels, looks, gate = Channels(lambda: False, 0.01), 0, asyncio.Event()
+    only = edition("1")
+
+    async def look() -> Rendition:
+        nonlocal looks
+        looks += 1
+        await gate.wait()
+        return only
+
+    coming = [
+        asyncio.create_task(channels.follow("view", "1", only.shape, look, 1)) for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    gate.set()
+    streams = [[event async for event in await each] for each in coming]
+    assert looks == 1
+    for retry, event in streams:
+        assert RETRY[0] <= int(retry.removeprefix(b"retry: ")) <= RETRY[1]
+        assert json.loads(event.removeprefix(b"data: "))["tag"] == "1"
+
+
+async def test_whom_nothing_can_be_shown_leave_nothing_behind() -> None:
+    channels = Channels(lambda: False, 0.01)
+
+    async def look() -> Rendition:
+        raise NotFound("there is no such view")
+
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await channels.follow("view", "", "", look)
+
+    async def shows() -> Rendition:
+        return edition("1")
+
+    events = await channels.follow("view", "1", edition("1").shape, shows, 1)
+    assert len([event async for event in events]) == len(("retry", "news"))
+
+
+async def test_a_stream_may_end_after_some_events(desk: Desk) -> None:
+    """Where a proxy holds events back until the end, the page asks for one at a time."""
+    await desk.open_round(SIZES)
+    await sign_in(desk, "district")
+    page = await look(desk)
+    found = re.search(r'data-stream="([^"]+)" data-tag="([^"]+)"', page)
+    assert found
+    stream, tag = map(unescape, found.groups())
+    answer = await desk.client.get(f"{stream}&limit=1&tag={quote(tag)}")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    retry, event = answer.text.strip().split("\n\n")
+    assert retry.startswith("retry: ")
+    assert json.loads(event.removeprefix("data: "))["parts"] == {}
+    # Who has another edition hears all of the next one.
+    whole = await desk.client.get(f"{stream}&limit=1&tag=another")
+    told = json.loads(whole.text.split("data: ")[1])
+    assert told["tag"] == tag
+    assert "未落实" not in told["parts"]["headline"]
+    assert "600" in told["parts"]["headline"]
 
 
 async def test_the_page_tells_when_everybody_would_be_accounted_for(desk: Desk) -> None:

@@ -237,6 +237,12 @@ EXAMPLES: Examples = {
             },
         },
     ),
+    ("GET", "/v1/stream"): Example(
+        query={"view": "district", "round": ROUND, "limit": 1},
+        problems=[RoundUnknown],
+        # Who has no edition yet loads the page first.
+        reply=[{"reload": True}],
+    ),
     ("POST", "/v1/rebuild"): Example(
         problems=[RebuildRunning],
         reply={

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import suppress
+from random import randint
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ BEHIND = 4
 """News that wait for a slow viewer; one who is further behind looks at the page anew."""
 
 RELOAD = {"reload": True}
+
+RETRY = (1000, 5000)
+"""Milliseconds after which a viewer whose stream has ended comes again: from, to."""
 
 
 def _event(news: dict[str, Any]) -> bytes:
@@ -61,6 +65,7 @@ class Channel:
         self._newcomers: set[Viewer] = set()
         """Who has another edition than the others, and hears all of the next one."""
         self._told: Rendition | None = None
+        self._first_look = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -73,17 +78,21 @@ class Channel:
 
         Raises what looking raises.
         """
-        if self._told is None:
-            self._told = await self._look()
         viewer = Viewer()
-        if tag == self._told.tag:
-            viewer.tell(_event(self._told.news({})))
-        elif shape == self._told.shape:
+        # Before the first look, so that whoever comes meanwhile finds that somebody is here.
+        self._viewers.add(viewer)
+        try:
+            told = await self._look_first()
+        except BaseException:
+            self.leave(viewer)
+            raise
+        if tag == told.tag:
+            viewer.tell(_event(told.news({})))
+        elif shape == told.shape:
             # While figures move hardly anybody has the edition that the others were told last.
             self._newcomers.add(viewer)
         else:
             viewer.tell(_event(RELOAD))
-        self._viewers.add(viewer)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow())
         return viewer
@@ -92,6 +101,15 @@ class Channel:
         """Let somebody go."""
         self._viewers.discard(viewer)
         self._newcomers.discard(viewer)
+        if self.deserted and self._task is not None:
+            self._task.cancel()
+            self._task = self._told = None
+
+    async def _look_first(self) -> Rendition:
+        async with self._first_look:
+            if self._told is None:
+                self._told = await self._look()
+            return self._told
 
     async def _follow(self) -> None:
         while self._viewers and not self._over():
@@ -132,25 +150,58 @@ class Channels:
         self._channels: dict[Hashable, Channel] = {}
 
     async def follow(
-        self, question: Hashable, tag: str, shape: str, look: Callable[[], Awaitable[Rendition]]
+        self,
+        question: Hashable,
+        tag: str,
+        shape: str,
+        look: Callable[[], Awaitable[Rendition]],
+        limit: int | None = None,
     ) -> AsyncIterator[bytes]:
         """Join who looks at the same; the events of it, until the viewer goes away.
 
         Raises what looking raises, before the first event.
+
+        Args:
+            question: what is looked at
+            tag: of the edition that the viewer has
+            shape: of that edition
+            look: shows the view as it is now
+            limit: of events; None: without end
+
         """
         channel = self._channels.get(question)
         if channel is None or channel.deserted:
             channel = self._channels[question] = Channel(look, self._over, self._seconds)
-        viewer = await channel.join(tag, shape)
-        return self._until_left(question, channel, viewer)
+        try:
+            viewer = await channel.join(tag, shape)
+        except BaseException:
+            self._forget(question, channel)
+            raise
+        return self._until_left(question, channel, viewer, limit)
 
     async def _until_left(
-        self, question: Hashable, channel: Channel, viewer: Viewer
+        self, question: Hashable, channel: Channel, viewer: Viewer, limit: int | None
     ) -> AsyncIterator[bytes]:
+        heard = 0
         try:
+            yield b"retry: %d\n\n" % _retry_after()
             async for event in viewer.events():
                 yield event
+                heard += 1
+                if heard == limit:
+                    return
         finally:
             channel.leave(viewer)
-            if channel.deserted and self._channels.get(question) is channel:
-                del self._channels[question]
+            self._forget(question, channel)
+
+    def _forget(self, question: Hashable, channel: Channel) -> None:
+        if channel.deserted and self._channels.get(question) is channel:
+            del self._channels[question]
+
+
+def _retry_after() -> int:
+    """Tell a viewer how many milliseconds to wait before they come again; each another number.
+
+    After a restart everybody comes again: not all in one moment.
+    """
+    return randint(*RETRY)  # noqa: S311 - nothing depends on it

@@ -60,6 +60,12 @@ class Rendition:
         )
 
 
+def content_tag(parts: Parts) -> str:
+    """Weak entity tag over what is shown, and with which of our files."""
+    content = (*parts.items(), *map(asset, sorted(STATIC)))
+    return f'W/"{sha256(repr(content).encode()).hexdigest()[:24]}"'
+
+
 @cache
 def _templates() -> Environment:
     made = Environment(

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -20,6 +20,8 @@ from services.reporting.api.page.words import Language, preferred
 from services.reporting.wiring import Wiring
 from shared.auth import Caller, CallerDep
 from shared.errors import Forbidden, NotFound
+
+EVENT_STREAM = "text/event-stream"
 
 NAVIGATION: tuple[Kind, ...] = ("district", "map", "ledger", "operations")
 """Views that every page leads to; the others are found from these."""
@@ -64,35 +66,92 @@ def _asking(
 AskingDep = Annotated[Asking, Depends(_asking)]
 
 
+OfficeParameter = Annotated[
+    str | None, Query(max_length=12, description="code of the office, where the view is of one")
+]
+ShapeParameter = Annotated[
+    str, Query(max_length=64, description="`data-stream` of the page has it: which parts there are")
+]
+TagParameter = Annotated[str, Query(max_length=64, description="of the edition one has")]
+LimitParameter = Annotated[
+    int | None, Query(ge=1, le=1000, description="end after so many events; without: never")
+]
+
+_NEWS: dict[str, Any] = {
+    "title": "News",
+    "description": "What is new in a view. `reload`: it is another page now, to be loaded anew.",
+    "type": "object",
+    "properties": {
+        "tag": {"type": "string", "description": "of this edition"},
+        "as_of": {"type": "string", "description": "RFC 3339; empty while it is not known"},
+        "parts": {
+            "type": "object",
+            "description": "HTML by the id of the element whose place it takes",
+            "additionalProperties": {"type": "string"},
+        },
+        "reload": {"type": "boolean"},
+    },
+}
+_HEARD = """\
+retry: 2718
+
+data: {"tag":"W/\\"5f0c…\\"","as_of":"2022-01-14T02:00:07+00:00","parts":{"total":"<tr …</tr>"}}
+
+"""
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events, until one of both sides ends it",
+        "content": {
+            EVENT_STREAM: {
+                "schema": {
+                    "type": "string",
+                    "contentMediaType": EVENT_STREAM,
+                    "contentSchema": _NEWS,
+                },
+                "example": _HEARD,
+            }
+        },
+    }
+}
+
+
 def router(wiring: Wiring, channels: Channels) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter(include_in_schema=False, route_class=Packed)
+    routes = APIRouter(route_class=Packed)
     views = Views(wiring)
 
     for kind, path in PATHS.items():
-        routes.add_api_route(path, _viewer(views, kind), methods=["GET"])
+        routes.add_api_route(path, _viewer(views, kind), methods=["GET"], include_in_schema=False)
 
-    @routes.get("/v1/stream")
+    @routes.get("/v1/stream", response_class=StreamingResponse, responses=_EVENTS, tags=["page"])
     async def get_stream(
+        *,
         asking: AskingDep,
         view: Kind = "district",
-        office: str | None = None,
-        shape: str = "",
-        tag: str = "",
+        office: OfficeParameter = None,
+        shape: ShapeParameter = "",
+        tag: TagParameter = "",
+        limit: LimitParameter = None,
     ) -> Response:
-        """Server-sent events: what changes in a view of the page, a second after it did."""
+        """Hear what changes in a view of the page, as server-sent events, a second after it did.
+
+        Each event's `data` is JSON. The first one comes at once where `tag` is that of the edition
+        now: it has no parts. Where it is another one of the same shape, the next edition is told
+        whole. The field `retry` says when to come again once the stream has ended.
+        """
         if not _may_see(asking.caller, view):
             raise Forbidden("this view is not for the roles of the token")
         question = asking.question(view, office)
-        events = await channels.follow(question, tag, shape, partial(views.look, question))
+        look = partial(views.look, question)
+        events = await channels.follow(question, tag, shape, look, limit)
         return StreamingResponse(
             events,
-            media_type="text/event-stream",
+            media_type=EVENT_STREAM,
             # nginx would hold events back until it has a few kilobytes of them.
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
 
-    @routes.get("/page/{version}/{name}")
+    @routes.get("/page/{version}/{name}", include_in_schema=False)
     async def get_file(version: str, name: str) -> Response:
         if name not in STATIC or asset(name) != f"/page/{version}/{name}":
             raise NotFound("there is no such file")

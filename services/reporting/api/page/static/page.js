@@ -82,16 +82,18 @@ function take(news) {
   age();
 }
 
-// Where something between us and the server holds back its events, ask again and again.
-const POLL_AFTER = 10_000;
+// Where something between us and the server holds back its events, ask for one again and again; not
+// everybody in the same moment, when they have all lost the server at once.
+const POLL_AFTER = 10_000 + 5_000 * Math.random();
 
 function live() {
   const lost = document.getElementById("lost");
   let heard = Date.now();
   let source;
+  const address = () => `${view.dataset.stream}&tag=${encodeURIComponent(view.dataset.tag)}`;
   const listen = () => {
     source?.close();
-    source = new EventSource(`${view.dataset.stream}&tag=${encodeURIComponent(view.dataset.tag)}`);
+    source = new EventSource(address());
     source.onmessage = (event) => {
       heard = Date.now();
       lost.textContent = "";
@@ -100,13 +102,16 @@ function live() {
   };
   const look = async () => {
     lost.textContent = document.body.dataset.lost;
-    const asked = { headers: { "If-None-Match": view.dataset.tag } };
-    const answer = await fetch(location.href, asked).catch(() => null);
-    if (answer?.redirected || answer?.status === 200) location.reload();
-    if (answer?.status === 304) {
-      view.dataset.asOf = answer.headers.get("As-Of") ?? view.dataset.asOf;
+    source.close();
+    const answer = await fetch(`${address()}&limit=1`).catch(() => null);
+    const told = answer?.ok && /^data: (.*)$/m.exec(await answer.text().catch(() => ""));
+    if (told) {
       lost.textContent = "";
+      take(JSON.parse(told[1]));
     }
+    // Nothing there any more, or not for us: the page itself says which.
+    if (answer && answer.status >= 400 && answer.status < 500) location.reload();
+    heard = Date.now();
     listen();
   };
   listen();

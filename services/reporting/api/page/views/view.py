@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from services.reporting.api.answers import tag_of
-from services.reporting.api.page.rendering import Parts, Rendition, part
+from services.reporting.api.page.rendering import Parts, Rendition, content_tag, part
 from services.reporting.api.page.views.question import Question
 from services.reporting.api.shelf import Shelf
 from services.reporting.domain.freshness import Edition
@@ -42,17 +42,23 @@ class FiguresView(View):
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
-        self._shelf: Shelf[Parts] = Shelf()
+        self._shelf: Shelf[tuple[str, Parts]] = Shelf()
 
     async def look(self, question: Question) -> Rendition:
         """Show it as it is now."""
         async with self._database.snapshot() as tx:
             edition = await figures.edition(tx, question.round, question.within)
             moment = (question.kind, question.language, question.office, self.moment())
-            tag = tag_of(edition, "page", *moment)
             round_ = edition.view.round
-            key = (question, round_.id)
-            parts = await self._shelf.copy(key, tag, lambda: self.parts(tx, edition, question))
+
+            async def render() -> tuple[str, Parts]:
+                parts = await self.parts(tx, edition, question)
+                return content_tag(parts), parts
+
+            # Made anew whenever something may have changed; another edition only if it shows.
+            tag, parts = await self._shelf.copy(
+                (question, round_.id), tag_of(edition, "page", *moment), render
+            )
         as_of = edition.as_of.time.isoformat() if edition.as_of.time else ""
         return Rendition(tag, as_of, round_.id, parts)
 
