@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
-COOKIE = "lastmetre"
+from services.reporting.api.page.serving import COOKIE
 
 _TIMES = """() => {
   const loaded = performance.getEntriesByType("navigation")[0].loadEventEnd;

@@ -345,19 +345,21 @@ async def test_the_stream_ends_when_the_process_is_stopped() -> None:
 
 
 async def test_two_who_come_first_at_once_share_one_look() -> None:
-    channels, looks, gate = Channels(lambda: False, 0.01), 0, asyncio.Event()
+    channels, looks = Channels(lambda: False, 0.01), 0
+    looking, gate = asyncio.Event(), asyncio.Event()
     only = edition("1")
 
     async def look() -> Rendition:
         nonlocal looks
         looks += 1
+        looking.set()
         await gate.wait()
         return only
 
     coming = [
         asyncio.create_task(channels.follow("view", "1", only.shape, look, 1)) for _ in range(2)
     ]
-    await asyncio.sleep(0)
+    await looking.wait()
     gate.set()
     streams = [[event async for event in await each] for each in coming]
     assert looks == 1

@@ -1,5 +1,6 @@
 """What several answers have in common: rows, rounds, and as of when (R22)."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from hashlib import sha256
 from typing import Annotated, Any
@@ -101,6 +102,15 @@ class Row(Answer):
     coverage: float | None
     """Sampled by roll less excluded (R2); null when that is nobody."""
     outside: list[OutsideAnswer] | None
+
+
+def heading_of(edition: Edition, areas: Iterable[str]) -> dict[str, Any]:
+    """Tell what an answer is of, for which areas, and as of when."""
+    return {
+        "round": RoundAnswer.model_validate(edition.view.round),
+        "areas": list(areas),
+        "as_of": AsOfAnswer.model_validate(edition.as_of),
+    }
 
 
 def tag_of(edition: Edition, *question: object) -> str:

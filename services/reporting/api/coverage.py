@@ -17,6 +17,7 @@ from services.reporting.api.answers import (
     RoundParameter,
     Row,
     headers_of,
+    heading_of,
     same,
     tag_of,
 )
@@ -145,12 +146,7 @@ def router(wiring: Wiring) -> APIRouter:
                 headers["Content-Disposition"] = f'attachment; filename="{name}"'
                 return Response(file, headers=headers, media_type=WRITERS[form][0])
             table = await tables.copy(question, tag, partial(_table, tx, edition.view, by))
-        heading = CoverageHeading(
-            round=RoundAnswer.model_validate(edition.view.round),
-            by=by,
-            areas=list(caller.areas),
-            as_of=AsOfAnswer.model_validate(edition.as_of),
-        ).model_dump_json()
+        heading = CoverageHeading(by=by, **heading_of(edition, caller.areas)).model_dump_json()
         # Two JSON objects as one: a table holds until it changes, its heading for this moment.
         return Response(f"{heading[:-1]},{table[1:]}", headers=headers, media_type=JSON)
 
@@ -173,11 +169,9 @@ def router(wiring: Wiring) -> APIRouter:
             rows = await figures.series(tx, edition.view, by, step_seconds=STEP_SECONDS[step])
         response.headers.update(headers_of(edition, tag))
         return SeriesAnswer(
-            round=RoundAnswer.model_validate(edition.view.round),
+            **heading_of(edition, caller.areas),
             by=by,
             step=step,
-            areas=list(caller.areas),
-            as_of=AsOfAnswer.model_validate(edition.as_of),
             rows=[SeriesRowAnswer.model_validate(row) for row in rows],
         )
 

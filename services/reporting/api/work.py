@@ -12,6 +12,7 @@ from services.reporting.api.answers import (
     RoundAnswer,
     RoundParameter,
     headers_of,
+    heading_of,
     same,
     tag_of,
 )
@@ -94,10 +95,8 @@ def router(wiring: Wiring) -> APIRouter:
             rows, total = await figures.work(tx, edition.view, by, now)
         response.headers.update(headers_of(edition, tag))
         return WorkAnswer(
-            round=RoundAnswer.model_validate(edition.view.round),
+            **heading_of(edition, caller.areas),
             by=by,
-            areas=list(caller.areas),
-            as_of=AsOfAnswer.model_validate(edition.as_of),
             rows=[WorkRow.model_validate(row) for row in rows],
             total=WorkRow.model_validate(total),
         )
